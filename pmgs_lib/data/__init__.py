@@ -1,0 +1,27 @@
+"""Data: chunk files, importers, procedural scenes, protocols, datasets. A dataset never knows a model."""
+
+from pmgs_lib._lazy import lazy_names
+
+NAMES = {
+    "ChunkFolder": "pmgs_lib.data.folders",
+    "ChunkScene": "pmgs_lib.data.chunks",
+    "decode_image": "pmgs_lib.data.chunks",
+    "encode_jpeg": "pmgs_lib.data.chunks",
+    "read_chunk": "pmgs_lib.data.chunks",
+    "write_chunk": "pmgs_lib.data.chunks",
+    "write_scenes": "pmgs_lib.data.folders",
+    "update_index": "pmgs_lib.data.folders",
+    "make_scene": "pmgs_lib.data.scenes",
+    "make_scenes": "pmgs_lib.data.scenes",
+    "SceneDataset": "pmgs_lib.data.dataset",
+    "TrainingDataset": "pmgs_lib.data.dataset",
+    "open_dataset": "pmgs_lib.data.dataset",
+    "BoundedSampler": "pmgs_lib.data.sampling",
+    "Protocol": "pmgs_lib.data.protocols",
+    "load_protocol": "pmgs_lib.data.protocols",
+    "import_capture": "pmgs_lib.data.importers",
+    "SceneReport": "pmgs_lib.data.inspection",
+    "inspect_scene": "pmgs_lib.data.inspection",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, NAMES)
