@@ -1,0 +1,29 @@
+"""Errors that a user can cause. Each message says what, where, what was expected, and the next step, in one line."""
+
+
+class PmgsError(Exception):
+    """Base of every error this library raises on purpose."""
+
+
+class ParameterError(PmgsError):
+    """An argument, a configuration value or a notebook parameter is not usable."""
+
+
+class DataError(PmgsError):
+    """A file, scene or capture is missing, damaged or inconsistent."""
+
+
+class BackendError(PmgsError):
+    """A rasterizer or neighbour backend cannot serve the request on this machine."""
+
+
+class CheckpointError(PmgsError):
+    """Weights are missing, damaged or belong to another model."""
+
+
+class RunError(PmgsError):
+    """A notebook run could not start or did not succeed."""
+
+
+class TrainingError(PmgsError):
+    """A training step produced something that must not reach the optimizer."""
