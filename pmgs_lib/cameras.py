@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -45,14 +45,14 @@ class Cameras:
         intrinsics: Float[Tensor, "*batch 3 3"],
         height: int,
         width: int,
-    ) -> Self:
+    ) -> "Cameras":
         """Cameras from intrinsics in pixels of a `height` x `width` image."""
         return cls(world_from_camera, normalized_intrinsics(intrinsics, height, width))
 
     @classmethod
     def from_opengl(
         cls, world_from_camera: Float[Tensor, "*batch 4 4"], intrinsics: Float[Tensor, "*batch 3 3"]
-    ) -> Self:
+    ) -> "Cameras":
         """Cameras from poses with OpenGL axes (y up, z backward) and normalised intrinsics."""
         return cls(opencv_from_opengl(world_from_camera), intrinsics)
 
@@ -97,20 +97,20 @@ class Cameras:
         origins, directions = self.rays(*depth.shape[-2:])
         return origins[..., None, None, :] + directions * depth[..., None]
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> "Cameras":
         """The same cameras on another device or in another dtype (arguments as `Tensor.to`)."""
         return type(self)(*(getattr(self, f.name).to(*args, **kwargs) for f in fields(self)))
 
-    def __getitem__(self, index: Any) -> Self:
+    def __getitem__(self, index: Any) -> "Cameras":
         """Cameras selected on the batch axes."""
         return type(self)(self.world_from_camera[index], self.intrinsics[index])
 
     @classmethod
-    def stack(cls, cameras: Sequence[Self]) -> Self:
+    def stack(cls, cameras: Sequence["Cameras"]) -> "Cameras":
         """Cameras of equal batch shape under one new leading axis."""
         return cls(*(torch.stack([getattr(c, f.name) for c in cameras]) for f in fields(cls)))
 
-    def validate(self, name: str) -> Self:
+    def validate(self, name: str) -> "Cameras":
         """These cameras, or a `DataError` that names the first unusable one.
 
         A camera is usable when all numbers are finite, its rotation is orthonormal with determinant +1, and its focal

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -49,7 +49,7 @@ class Gaussians:
         root = quaternion_to_matrix(self.quaternions) * self.scales[..., None, :]
         return root @ root.mT
 
-    def transformed(self, target_from_world: Float[Tensor, "4 4"]) -> Self:
+    def transformed(self, target_from_world: Float[Tensor, "4 4"]) -> "Gaussians":
         """The same scene after a rigid motion of the world, view-dependent colour included."""
         rotation = target_from_world[:3, :3]
         return type(self)(
@@ -60,20 +60,20 @@ class Gaussians:
             harmonics=rotate_harmonics(self.harmonics, rotation),
         )
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> "Gaussians":
         """The same Gaussians on another device or in another dtype (arguments as `Tensor.to`)."""
         return type(self)(*(getattr(self, f.name).to(*args, **kwargs) for f in fields(self)))
 
-    def __getitem__(self, index: Any) -> Self:
+    def __getitem__(self, index: Any) -> "Gaussians":
         """Scenes selected on the batch axes."""
         return type(self)(*(getattr(self, f.name)[index] for f in fields(self)))
 
-    def select(self, chosen: Bool[Tensor, " gaussian"] | Int[Tensor, " chosen"]) -> Self:
+    def select(self, chosen: Bool[Tensor, " gaussian"] | Int[Tensor, " chosen"]) -> "Gaussians":
         """Some Gaussians of one unbatched scene, by mask or by index."""
         return type(self)(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
     @classmethod
-    def concatenate(cls, parts: Sequence[Self]) -> Self:
+    def concatenate(cls, parts: Sequence["Gaussians"]) -> "Gaussians":
         """All Gaussians of several parts of the same scene (or batch of scenes)."""
         return cls(
             *(torch.cat([getattr(p, f.name) for p in parts], dim=-1 - TRAILING_AXES[f.name]) for f in fields(cls))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -50,17 +50,17 @@ class Views:
     def batch_shape(self) -> torch.Size:
         return self.images.shape[:-4]
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> "Views":
         """The same views on another device or in another dtype (arguments as `Tensor.to`)."""
         values = (getattr(self, f.name) for f in fields(self))
         return type(self)(*(v if v is None else v.to(*args, **kwargs) for v in values))
 
-    def __getitem__(self, index: Any) -> Self:
+    def __getitem__(self, index: Any) -> "Views":
         """Scenes selected on the batch axes."""
         return type(self)(*(None if v is None else v[index] for v in (getattr(self, f.name) for f in fields(self))))
 
     @classmethod
-    def stack(cls, views: Sequence[Self]) -> Self:
+    def stack(cls, views: Sequence["Views"]) -> "Views":
         """Scenes of equal shape as one batch; depth is kept when every scene has it."""
         depths = [v.depth for v in views]
         return cls(
@@ -80,12 +80,12 @@ class Example:
     target: Views
     key: str | tuple[str, ...]
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> "Example":
         """The same example on another device or in another dtype (arguments as `Tensor.to`)."""
         return type(self)(self.context.to(*args, **kwargs), self.target.to(*args, **kwargs), self.key)
 
     @classmethod
-    def collate(cls, examples: Sequence[Self]) -> Self:
+    def collate(cls, examples: Sequence["Example"]) -> "Example":
         """A batch of examples of equal shape."""
         return cls(
             Views.stack([e.context for e in examples]),
