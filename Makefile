@@ -1,0 +1,53 @@
+# Two commands on a fresh machine: `make reproduce` and `make test`. Every target sets up .venv by itself.
+SHELL := /bin/bash
+PYTHON ?= python3
+CORES ?= 2
+BIN := .venv/bin
+export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba
+export PYTHONHASHSEED := 0
+
+.PHONY: help env reproduce test prove lab report lint clean system capture
+help:
+	@echo "make reproduce   embedded scenes -> training -> evaluation -> report, without a GPU"
+	@echo "make test        all tests        make prove   their long forms (about an hour)"
+	@echo "make lab         JupyterLab on the first notebook"
+	@echo "make capture SOURCE=folder   a Nerfstudio capture through import, evaluation and report"
+	@echo "make system      Debian packages that some tests want      make clean   forget runs and caches"
+
+env: .venv/installed
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "$(PYTHON) is no Python 3.11 to 3.13 with venv: install python3-venv, or name one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+	@echo "Installing the exact versions of constraints.txt into .venv (about 6 GB, some minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[suite,test]'
+	@touch $@
+
+reproduce: env
+	@$(BIN)/pmgs run experiments/smoke.yaml --profile smoke --cores $(CORES)
+
+capture: env
+	@test -n "$(SOURCE)" || { echo "Name the capture: make capture SOURCE=folder-with-transforms.json" >&2; exit 2; }
+	@$(BIN)/pmgs run experiments/capture.yaml --profile smoke --cores $(CORES) --set source="$(SOURCE)"
+
+report: env
+	@$(BIN)/pmgs report experiments/smoke.yaml
+
+lab: env
+	@$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+lint: env
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+test: env lint
+	@$(BIN)/python -m pytest -m "not prove"
+
+prove: env
+	@$(BIN)/python -m pytest -m prove --durations=20
+
+system:
+	apt-get update -qq
+	apt-get install -qq --no-install-recommends chromium
+
+clean:
+	rm -rf runs .cache .snakemake
