@@ -1,0 +1,41 @@
+"""Metrics, the methods they are taken of, and the benchmark that keeps account of every scene."""
+
+from typing import Any
+
+from pmgs_lib._lazy import lazy_names, load_object
+from pmgs_lib.errors import ParameterError
+
+# Imported at once: a lazy name would be shadowed by the module of the same name.
+from pmgs_lib.evaluation.lpips import lpips
+
+NAMES = {
+    "psnr": "pmgs_lib.evaluation.metrics",
+    "ssim": "pmgs_lib.evaluation.metrics",
+    "depth_errors": "pmgs_lib.evaluation.metrics",
+    "METRICS": "pmgs_lib.evaluation.metrics",
+    "load_lpips": "pmgs_lib.evaluation.lpips",
+    "LpipsUnavailable": "pmgs_lib.evaluation.lpips",
+    "point_cloud_errors": "pmgs_lib.evaluation.point_clouds",
+    "Ledger": "pmgs_lib.evaluation.ledger",
+    "MethodOutput": "pmgs_lib.evaluation.methods",
+    "evaluate": "pmgs_lib.evaluation.benchmark",
+    "EvaluationSettings": "pmgs_lib.evaluation.benchmark",
+    "EvaluationResult": "pmgs_lib.evaluation.results",
+}
+
+METHODS = {
+    "model": "pmgs_lib.evaluation.methods:GaussianMethod",
+    "nearest-input": "pmgs_lib.evaluation.methods:NearestInput",
+    "exact-depth": "pmgs_lib.evaluation.methods:ExactDepth",
+}
+
+
+def build_method(name: str, **options: Any) -> Any:
+    """The method of that name in `METHODS`; `options` are its arguments, e.g. `model` and `backend`."""
+    if name not in METHODS:
+        raise ParameterError(f"build_method: no method is called {name!r}, expected one of {', '.join(METHODS)}")
+    return load_object(METHODS[name])(**options)
+
+
+__getattr__, __dir__ = lazy_names(__name__, NAMES)
+__all__ = ["METHODS", "build_method", "lpips"]

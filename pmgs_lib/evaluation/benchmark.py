@@ -1,0 +1,160 @@
+"""Evaluation of one method on the scenes of a protocol, with no scene lost on the way."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+from torch import Tensor, nn
+
+from pmgs_lib.errors import DataError, ParameterError, RunError
+from pmgs_lib.evaluation.ledger import Ledger
+from pmgs_lib.evaluation.lpips import LpipsUnavailable, load_lpips, lpips
+from pmgs_lib.evaluation.methods import Method, MethodOutput
+from pmgs_lib.evaluation.metrics import depth_errors, psnr, ssim
+from pmgs_lib.evaluation.point_clouds import point_cloud_errors
+from pmgs_lib.evaluation.results import EvaluationResult, EvaluationSettings, SceneScore, Split, TargetRow
+from pmgs_lib.views import Example, Views
+
+DEPTH_METRICS = ("abs_rel", "rmse_m", "delta1")
+POINT_METRICS = ("accuracy_m", "completeness_m", "overall_m")
+NO_EXACT_DEPTH = "the data has no exact depth"
+
+
+class Dataset(Interface):
+    """What the benchmark asks of a data set."""
+
+    def example(
+        self, key: str, context_indices: Sequence[int], target_indices: Sequence[int], height: int, width: int
+    ) -> Example: ...
+
+
+class EvaluationProtocol(Interface):
+    """What the benchmark asks of a protocol: its name, its scenes, and for each the frames to give and to ask for."""
+
+    name: str
+    keys: Sequence[str]
+
+    def evaluation_views(self, key: str) -> tuple[Sequence[int], Sequence[int], Sequence[int]]: ...
+
+
+def evaluate(
+    method: Method,
+    dataset: Dataset,
+    protocol: EvaluationProtocol,
+    settings: EvaluationSettings,
+    *,
+    lpips_network: nn.Module | LpipsUnavailable | None = None,
+    on_scene: Callable[[str, Example, MethodOutput], None] | None = None,
+) -> EvaluationResult:
+    """Score `method` on every scene of `protocol`.
+
+    A scene is skipped, with its reason in the ledger, only for a `DataError`; anything else is raised. A metric that is
+    not finite raises `RunError` naming scene, view and metric. `lpips_network` comes from `load_lpips` (the default);
+    `on_scene` sees each scored scene, e.g. to keep pictures.
+    """
+    network = load_lpips() if lpips_network is None else lpips_network
+    ledger, scores = Ledger.of(list(protocol.keys)), []
+    for key in ledger.listed:
+        try:
+            scene = _open_scene(dataset, protocol, key, settings)
+            output = method(scene.example)
+            score = _score_scene(scene, output, network, settings.limit_m)
+        except DataError as error:
+            ledger.skip(key, _without_paths(str(error), dataset))
+            continue
+        if on_scene is not None:
+            on_scene(key, scene.example, output)
+        scores.append(score)
+        ledger.score(key)
+    return EvaluationResult(method.name, method.control, protocol.name, settings, tuple(scores), ledger.close())
+
+
+@dataclass(frozen=True)
+class _Scene:
+    key: str
+    example: Example
+    frames: tuple[int, ...]
+    splits: tuple[Split, ...]
+
+
+def _open_scene(dataset: Dataset, protocol: EvaluationProtocol, key: str, settings: EvaluationSettings) -> _Scene:
+    context, inside, outside = protocol.evaluation_views(key)
+    frames = (*inside, *outside)
+    example = dataset.example(key, context, frames, settings.height, settings.width)
+    splits: tuple[Split, ...] = (*["inside"] * len(inside), *["outside"] * len(outside))
+    return _Scene(key, example.to(settings.device), frames, splits)
+
+
+def _score_scene(
+    scene: _Scene, output: MethodOutput, network: nn.Module | LpipsUnavailable, limit_m: float | None
+) -> SceneScore:
+    context, target = scene.example.context, scene.example.target
+    _require_shape(scene.key, "color", output.color, target.images)
+    missing: dict[str, str] = {}
+    by_target = {"psnr": psnr(output.color, target.images), "ssim": ssim(output.color, target.images)}
+    distance = lpips(output.color, target.images, network)
+    if isinstance(distance, LpipsUnavailable):
+        missing["lpips"] = distance.reason
+    else:
+        by_target["lpips"] = distance
+    by_target |= _depth_metrics(scene.key, output.depth, target, missing, prefix="")
+    by_context = _depth_metrics(scene.key, output.context_depth, context, missing, prefix="context_")
+    by_scene = {name: values.double().mean().item() for name, values in by_context.items()}
+    by_scene |= _point_metrics(scene.key, output, context, limit_m, missing)
+    rows = tuple(
+        TargetRow(scene.key, frame, split, {name: values[i].item() for name, values in by_target.items()})
+        for i, (frame, split) in enumerate(zip(scene.frames, scene.splits, strict=True))
+    )
+    for row in rows:
+        _require_finite(f"{scene.key}, view {row.view}", row.metrics)
+    _require_finite(f"{scene.key}, all context views", by_scene)
+    return SceneScore(scene.key, rows, by_scene, missing)
+
+
+def _depth_metrics(
+    key: str, depth: Tensor | None, views: Views, missing: dict[str, str], *, prefix: str
+) -> dict[str, Tensor]:
+    names = [prefix + name for name in DEPTH_METRICS]
+    if depth is None or views.depth is None:
+        reason = NO_EXACT_DEPTH if views.depth is None else "the method predicts no depth here"
+        missing |= dict.fromkeys(names, reason)
+        return {}
+    _require_shape(key, prefix + "depth", depth, views.depth)
+    return dict(zip(names, depth_errors(depth, views.depth), strict=True))
+
+
+def _point_metrics(
+    key: str, output: MethodOutput, context: Views, limit_m: float | None, missing: dict[str, str]
+) -> dict[str, float]:
+    if output.centers is None or context.depth is None:
+        reason = NO_EXACT_DEPTH if context.depth is None else "the method predicts no points"
+        missing |= dict.fromkeys(POINT_METRICS, reason)
+        return {}
+    try:
+        return point_cloud_errors(output.centers, context, limit_m)._asdict()
+    except ParameterError as error:
+        raise RunError(f"evaluate: {key}: {error}") from error
+
+
+def _require_shape(key: str, what: str, predicted: Tensor, expected: Tensor) -> None:
+    if predicted.shape != expected.shape:
+        raise RunError(
+            f"evaluate: {key}: the method's {what} has shape {tuple(predicted.shape)}, "
+            f"expected {tuple(expected.shape)}; render at the example's size"
+        )
+
+
+def _require_finite(where: str, metrics: Mapping[str, float]) -> None:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise RunError(
+                f"evaluate: {where}: {name} is {value}, expected a finite number; look at the prediction of this view "
+                "(an infinite psnr means the target was among the inputs)"
+            )
+
+
+def _without_paths(reason: str, dataset: Dataset) -> str:
+    """Results compare between machines, so the place of the data set on this one must not be in them."""
+    root = getattr(dataset, "root", None)
+    return reason if root is None else reason.replace(str(root), "<dataset>")
