@@ -68,6 +68,32 @@ def write_scenes(
     return chunk_of_key
 
 
+def add_scene(
+    root: str | os.PathLike[str], split: str, scene: ChunkScene, *, overwrite: bool = False
+) -> dict[str, str]:
+    """Add one scene, in a chunk of its own, to a dataset that may exist already; returns the index.
+
+    A key that is already there is refused unless `overwrite`; its old chunk is removed when nothing else is in it.
+    """
+    folder = Path(root) / split
+    index = folder / INDEX_NAME
+    chunk_of_key = _checked_index(index) if index.is_file() else {}
+    old = chunk_of_key.get(scene.key)
+    if old is not None and not overwrite:
+        raise DataError(
+            f"folder {folder}: already has a scene {scene.key!r}; choose another key or pass overwrite=True"
+        )
+    number = 0
+    while (folder / f"{number:06d}.torch").exists():
+        number += 1
+    write_chunk(folder / f"{number:06d}.torch", [scene])
+    chunk_of_key[scene.key] = f"{number:06d}.torch"
+    write_index(folder, chunk_of_key)
+    if old is not None and old not in chunk_of_key.values():
+        (folder / old).unlink(missing_ok=True)
+    return chunk_of_key
+
+
 def _claim(chunk_of_key: dict[str, str], key: str, chunk: str, folder: str | os.PathLike[str]) -> None:
     if key in chunk_of_key:
         raise DataError(
