@@ -1,0 +1,15 @@
+"""Feed-forward models: from posed views to Gaussians and depth. `MODELS` maps names to configurations."""
+
+from pmgs_lib._lazy import lazy_names
+
+NAMES = {
+    "MODELS": "pmgs_lib.models.zoo",
+    "build_model": "pmgs_lib.models.zoo",
+    "named_config": "pmgs_lib.models.zoo",
+    "load_checkpoint": "pmgs_lib.models.checkpoints",
+    "save_checkpoint": "pmgs_lib.models.checkpoints",
+    "Prediction": "pmgs_lib.models.base",
+    "ModelConfig": "pmgs_lib.models.base",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, NAMES)

@@ -1,0 +1,31 @@
+"""What every model takes and returns, whatever its architecture."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from pmgs_lib.gaussians import Gaussians
+from pmgs_lib.rasterizers.base import RenderingSettings
+
+
+class ModelConfig(BaseModel):
+    """Base of the configurations of models and their parts: frozen, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about a batch of scenes.
+
+    gaussians: in the world frame and the library's conventions; None for a model that predicts depth only. depth:
+    z-depth of every context view in world units. settings: how the Gaussians are meant to be rendered. intermediates:
+    earlier estimates of the same quantities, coarse first, present in training mode when the model makes them.
+    """
+
+    gaussians: Gaussians | None
+    depth: Float[Tensor, "*batch view h w"] | None
+    settings: RenderingSettings
+    intermediates: tuple["Prediction", ...] = ()
