@@ -1,0 +1,54 @@
+"""Pictures and depth maps as files."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib import colormaps
+from matplotlib.colors import LogNorm
+from PIL import Image
+from torch import Tensor
+
+from pmgs_lib.data.files import replaced_atomically
+from pmgs_lib.errors import ParameterError
+
+DEPTH_COLORMAP = "magma_r"  # perceptually uniform; near is light, far is dark
+
+
+def image_to_uint8(images: Float[Tensor, "*batch 3 h w"]) -> UInt8[np.ndarray, "*batch h w 3"]:
+    """Images in [0, 1] as bytes with channels last; clipped and rounded to the nearest of 256 levels."""
+    return (images.detach().clamp(0, 1) * 255).round().movedim(-3, -1).byte().cpu().contiguous().numpy()
+
+
+def save_image(path: str | os.PathLike[str], image: Float[Tensor, "3 h w"]) -> None:
+    """Write one image in [0, 1] as PNG. Raises `ParameterError` when it holds NaN, which has no colour."""
+    if not bool(image.isfinite().all()):
+        raise ParameterError(f"save_image {path}: the image holds NaN or infinity; look at what produced it")
+    _save_png(path, image_to_uint8(image))
+
+
+def depth_colors(depth: Float[Tensor, "h w"], near: int | float, far: int | float) -> UInt8[np.ndarray, "h w 3"]:
+    """Colours of a z-depth map, logarithmic from `near` to `far`; white where there is no depth (0 or not finite)."""
+    if not 0 < near < far:
+        raise ParameterError(f"depth_colors: near {near} and far {far}, expected 0 < near < far")
+    values = depth.detach().cpu().double().numpy()
+    seen = np.isfinite(values) & (values > 0)
+    scaled = LogNorm(near, far, clip=True)(np.where(seen, values, far))
+    colors = colormaps[DEPTH_COLORMAP](scaled, bytes=True)[..., :3]
+    return np.where(seen[..., None], colors, np.uint8(255))
+
+
+def save_depth(path: str | os.PathLike[str], depth: Float[Tensor, "h w"], near: int | float, far: int | float) -> None:
+    """Write a z-depth map twice: colours as PNG at `path`, the numbers (float32, world units) beside it as `.npy`."""
+    target = Path(path)
+    with replaced_atomically(target.with_suffix(".npy")) as sibling, sibling.open("wb") as stream:
+        np.save(stream, depth.detach().cpu().float().numpy(), allow_pickle=False)
+    _save_png(target, depth_colors(depth, near, far))
+
+
+def _save_png(path: str | os.PathLike[str], pixels: UInt8[np.ndarray, "h w 3"]) -> None:
+    if Path(path).suffix.lower() != ".png":
+        raise ParameterError(f"save {path}: pictures are written as PNG, expected a name that ends in .png")
+    with replaced_atomically(path) as sibling:
+        Image.fromarray(pixels).save(sibling, format="PNG")

@@ -1,0 +1,54 @@
+"""Pictures come back as they went out, depth keeps its numbers, and nothing is written half."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pmgs_lib.errors import ParameterError
+from pmgs_lib.export.images import depth_colors, image_to_uint8, save_depth, save_image
+
+
+def test_an_image_comes_back_to_the_byte(rng, tmp_path):
+    levels = torch.randint(0, 256, (3, 9, 14), generator=rng)
+    save_image(tmp_path / "deep" / "image.png", levels / 255)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "deep" / "image.png")), levels.movedim(0, -1))
+
+
+def test_values_are_clipped_and_rounded_over_any_batch():
+    values = torch.tensor([-0.2, 0.0, 0.4999 / 255, 0.5001 / 255, 1.0, 1.7]).expand(2, 4, 3, 1, 6)
+    np.testing.assert_array_equal(image_to_uint8(values)[1, 2, 0, :, 0], [0, 0, 0, 1, 255, 255])
+
+
+def test_nan_has_no_colour(tmp_path):
+    with pytest.raises(ParameterError, match=r"image\.png: the image holds NaN"):
+        save_image(tmp_path / "image.png", torch.full((3, 4, 4), torch.nan))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_png_is_written(tmp_path):
+    with pytest.raises(ParameterError, match=r"ends in \.png"):
+        save_image(tmp_path / "image.jpg", torch.zeros(3, 4, 4))
+
+
+def test_depth_keeps_its_numbers_beside_its_colours(rng, tmp_path):
+    depth = 0.5 + 20 * torch.rand(6, 8, generator=rng)
+    save_depth(tmp_path / "depth.png", depth, 0.5, 40)
+    np.testing.assert_array_equal(np.load(tmp_path / "depth.npy", allow_pickle=False), depth)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "depth.png")), depth_colors(depth, 0.5, 40))
+
+
+def test_depth_colours_darken_with_distance_and_leave_holes_white():
+    depth = torch.tensor([[0.0, torch.nan, torch.inf, 0.1, 0.5, 1, 2, 4, 8, 16, 40, 100]])
+    colors = depth_colors(depth, 0.5, 40)[0].astype(int)
+    assert (colors[:3] == 255).all()
+    np.testing.assert_array_equal(colors[3], colors[4])
+    np.testing.assert_array_equal(colors[-1], colors[-2])
+    brightness = colors[4:-1].sum(axis=-1)
+    assert (np.diff(brightness) < 0).all()
+
+
+@pytest.mark.parametrize(("near", "far"), [(0, 1), (2, 2), (3, 1)])
+def test_an_empty_depth_range_is_refused(near, far):
+    with pytest.raises(ParameterError, match="0 < near < far"):
+        depth_colors(torch.ones(2, 2), near, far)
