@@ -1,0 +1,13 @@
+"""Training on Lightning Fabric: configuration, schedules, and the loop that stops before a bad step."""
+
+from pmgs_lib._lazy import lazy_names
+
+NAMES = {
+    "TrainingConfig": "pmgs_lib.training.config",
+    "TrainingHistory": "pmgs_lib.training.history",
+    "Trainer": "pmgs_lib.training.trainer",
+    "TrainingRun": "pmgs_lib.training.run",
+    "run_training": "pmgs_lib.training.run",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, NAMES)

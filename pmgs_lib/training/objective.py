@@ -1,0 +1,83 @@
+"""What training minimises: rendered targets, and optionally centres on a pointmap and depth on known depth."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pmgs_lib.errors import ParameterError
+from pmgs_lib.losses import PointmapLoss, inverse_depth_l1, mean_squared_error
+from pmgs_lib.models.base import Prediction
+from pmgs_lib.pointmaps.base import PointmapSource
+from pmgs_lib.rasterizers.base import Rendering, render_with_settings
+from pmgs_lib.training.config import TrainingConfig
+from pmgs_lib.views import Example
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """Weighted terms of one batch, and the scenes that PM-Loss left out with its reasons."""
+
+    terms: dict[str, Float[Tensor, ""]]
+    excluded: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def total(self) -> Float[Tensor, ""]:
+        return torch.stack(list(self.terms.values())).sum()
+
+
+class Objective:
+    """The loss of a batch, in float32 whatever the model's precision.
+
+    Intermediate predictions are supervised by their own rendering, each with `intermediate_decay` to the power of its
+    distance from the final one (DepthSplat). PM-Loss acts on the final Gaussians only (PM-Loss, released code).
+    """
+
+    def __init__(self, config: TrainingConfig, pointmaps: PointmapSource | None = None) -> None:
+        if config.pointmap_weight > 0 and pointmaps is None:
+            raise ParameterError("training: pointmap_weight is positive but no pointmap source was given")
+        self.config, self.pointmaps = config, pointmaps
+        self.pointmap_loss = PointmapLoss()
+
+    def __call__(self, prediction: Prediction, example: Example) -> StepLoss:
+        terms = {"photometric": self._photometric(prediction, example)}
+        excluded: tuple[tuple[str, str], ...] = ()
+        if self.config.depth_weight > 0:
+            terms["depth"] = self.config.depth_weight * self._depth(prediction, example)
+        if self.config.pointmap_weight > 0:
+            details = self.pointmap_loss.details(
+                prediction.gaussians.means, self.pointmaps(example.context, example.key)
+            )
+            terms["pointmap"] = self.config.pointmap_weight * details.loss.mean()
+            excluded = tuple((key, reason) for key, reason in zip(example.key, details.reasons, strict=True) if reason)
+        return StepLoss(terms, excluded)
+
+    def _photometric(self, prediction: Prediction, example: Example) -> Float[Tensor, ""]:
+        losses = [
+            weight * mean_squared_error(self._render(stage, example).color, example.target.images)
+            for weight, stage in self._stages(prediction)
+        ]
+        return self.config.photometric_weight * torch.stack(losses).sum()
+
+    def _depth(self, prediction: Prediction, example: Example) -> Float[Tensor, ""]:
+        if example.context.depth is None:
+            raise ParameterError(f"training: depth_weight is positive but {example.key[0]} has no known depth")
+        return inverse_depth_l1(prediction.depth, example.context.depth)
+
+    def _stages(self, prediction: Prediction) -> Iterator[tuple[float, Prediction]]:
+        for distance, stage in enumerate(reversed([*prediction.intermediates, prediction])):
+            yield self.config.intermediate_decay**distance, stage
+
+    def _render(self, prediction: Prediction, example: Example) -> Rendering:
+        target = example.target
+        return render_with_settings(
+            prediction.gaussians,
+            target.cameras,
+            target.height,
+            target.width,
+            prediction.settings,
+            near=target.near,
+            backend=self.config.rasterizer,
+        )

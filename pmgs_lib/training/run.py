@@ -1,0 +1,127 @@
+"""A whole training from one description: scenes, model, steps, and weights with a card of how they came about."""
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import nn
+
+from pmgs_lib.data import load_protocol, open_dataset
+from pmgs_lib.data.dataset import TrainingDataset, training_loader
+from pmgs_lib.data.protocols import Protocol
+from pmgs_lib.errors import ParameterError
+from pmgs_lib.evaluation import EvaluationResult, EvaluationSettings, evaluate
+from pmgs_lib.evaluation.methods import GaussianMethod
+from pmgs_lib.models import build_model, load_checkpoint, save_checkpoint
+from pmgs_lib.pointmaps import build_pointmap_source
+from pmgs_lib.training.config import TrainingConfig
+from pmgs_lib.training.history import TrainingHistory
+from pmgs_lib.training.trainer import Trainer
+
+WEIGHTS_FILE = "model.safetensors"
+HISTORY_FILE = "history.csv"
+
+
+class TrainingRun(BaseModel):
+    """What to train on which scenes.
+
+    model: a name of `MODELS`, trained from fresh weights unless `weights` names a model or checkpoint to start from.
+    scenes: folder with chunk files and their index. protocol: whose size, depth range and training gaps apply.
+    pointmap, pointmap_options: the source for PM-Loss. validation_protocol: what the card's metrics are measured on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    scenes: str
+    training: TrainingConfig
+    weights: str | None = None
+    protocol: str = "embedded-smoke"
+    pointmap: str = "depth"
+    pointmap_options: dict[str, float | int] = {}
+    validation_scenes: str | None = None
+    validation_protocol: str | None = None
+    workers: int = 0
+    accelerator: str = "auto"
+
+
+def run_training(
+    run: TrainingRun,
+    output: Path,
+    *,
+    on_step: Callable[[int, TrainingHistory], None] | None = None,
+    dtype: str = "float32",
+) -> TrainingHistory:
+    """Train as `run` says and write weights, card and history into `output`. Raises what training and data raise."""
+    torch.manual_seed(run.training.seed)
+    model = load_checkpoint(run.weights) if run.weights else build_model(run.model)
+    protocol = load_protocol(run.protocol)
+    pointmaps = build_pointmap_source(run.pointmap, **run.pointmap_options) if run.training.pointmap_weight else None
+    trainer = Trainer(model, run.training, pointmaps=pointmaps, accelerator=run.accelerator)
+    started = time.perf_counter()
+    history = trainer.fit(
+        training_loader(training_examples(run, protocol), run.training.batch_size, workers=run.workers), on_step=on_step
+    )
+    seconds = time.perf_counter() - started
+    output.mkdir(parents=True, exist_ok=True)
+    history.write_csv(output / HISTORY_FILE)
+    device = trainer.fabric.device
+    card = {
+        "training": run.model_dump(mode="json"),
+        "command": " ".join(["pmgs", *sys.argv[1:]]),
+        "commit": _commit(),
+        "seed": run.training.seed,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "duration_s": round(seconds, 1),
+        "training_loss": history.summary(),
+        "validation": _validation(run, model.to(device)),
+    }
+    save_checkpoint(output / WEIGHTS_FILE, model, card, dtype=dtype)
+    return history
+
+
+def training_examples(run: TrainingRun, protocol: Protocol) -> TrainingDataset:
+    """The examples that `run` trains on, as many as its steps take."""
+    if protocol.training_views is None:
+        raise ParameterError(f"training: protocol {protocol.name} says nothing about training views; name another one")
+    dataset = open_dataset(run.scenes, "train", near=protocol.near, far=protocol.far)
+    return TrainingDataset(
+        dataset,
+        protocol.training_views.sampler(),
+        protocol.height,
+        protocol.width,
+        length=run.training.steps * run.training.batch_size,
+        seed=run.training.seed,
+    )
+
+
+def _validation(run: TrainingRun, model: nn.Module) -> dict[str, object] | None:
+    if run.validation_scenes is None:
+        return None
+    result = evaluate_model(model, run.validation_scenes, load_protocol(run.validation_protocol or run.protocol))
+    return {"protocol": result.protocol, "scenes": len(result.scores), "means": result.means}
+
+
+def evaluate_model(model: nn.Module, scenes: str | Path, protocol: Protocol) -> EvaluationResult:
+    """Scores of a model on a protocol's scenes, on the device the model is on."""
+    device = next(model.parameters()).device
+    dataset = open_dataset(scenes, "test", near=protocol.near, far=protocol.far)
+    settings = EvaluationSettings(
+        height=protocol.height, width=protocol.width, limit_m=protocol.metrics.limit_m, device=str(device)
+    )
+    return evaluate(GaussianMethod(model), dataset, protocol, settings)
+
+
+def _commit() -> str:
+    """The commit of the code, marked when the tree had changes; "unknown" outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        asked = ["git", "describe", "--always", "--abbrev=40", "--dirty"]
+        return subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
