@@ -1,0 +1,103 @@
+"""`pmgs`: a table of verbs, each one call of a library function. Arguments are read off that function's signature.
+
+Parameters without a default and positional-only ones are arguments, the others options (`set_` is `--set`); `bool`
+is a flag, `Literal` a choice, a sequence an option that may be repeated. A text that comes back is printed, a number
+is the exit status.
+"""
+
+import argparse
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pmgs_lib._lazy import load_object
+from pmgs_lib.errors import PmgsError, RunError
+
+# verb: (what to call, one line for `pmgs --help`, which imports nothing)
+VERBS: dict[str, tuple[str, str]] = {
+    "run": ("pmgs_lib.suite.commands:run", "bring an experiment up to date: execute what changed, make its pages"),
+    "status": ("pmgs_lib.suite.commands:status", "state of each run of an experiment"),
+    "why": ("pmgs_lib.suite.commands:why", "why a run was executed, and the chain behind its numbers"),
+    "report": ("pmgs_lib.suite.commands:report", "make an experiment's HTML pages"),
+}
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point. Exit status: 0 good, 1 a run failed, 2 refused before anything started, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        sys.stdout.write(_overview())
+        return 0 if given else REFUSED
+    verb = given[0]
+    if verb not in VERBS:
+        sys.stderr.write(f"pmgs: no verb {verb!r}, expected one of {', '.join(VERBS)}; see pmgs --help\n")
+        return REFUSED
+    try:
+        return _call(verb, load_object(VERBS[verb][0]), given[1:])
+    except PmgsError as fault:
+        sys.stderr.write(f"pmgs {verb}: {fault}\n")
+        return FAILED if isinstance(fault, RunError) else REFUSED
+    except KeyboardInterrupt:
+        sys.stderr.write(f"pmgs {verb}: interrupted\n")
+        return INTERRUPTED
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb.ljust(width)}  {summary}" for verb, (_, summary) in VERBS.items()]
+    return "\n".join(["usage: pmgs VERB [...]; pmgs VERB --help says more", "", *lines, ""])
+
+
+def _call(verb: str, function: Callable[..., Any], given: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog=f"pmgs {verb}", description=inspect.getdoc(function))
+    parameters = inspect.signature(function).parameters
+    for parameter in parameters.values():
+        _add(parser, parameter)
+    values = vars(parser.parse_args(given))
+    positional = [
+        values.pop(name) for name, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_ONLY
+    ]
+    result = function(*positional, **values)
+    if isinstance(result, int):
+        return result
+    if result is not None:
+        sys.stdout.write(f"{result}\n")
+    return 0
+
+
+def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter) -> None:
+    kind = _without_none(parameter.annotation)
+    required = parameter.default is parameter.empty
+    option = f"--{parameter.name.rstrip('_').replace('_', '-')}"
+    settings: dict[str, Any] = {} if required else {"default": parameter.default}
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        settings["choices"] = typing.get_args(kind)
+    elif origin in (list, tuple, Sequence):
+        settings |= {"action": "append", "type": typing.get_args(kind)[0], "default": []}
+    elif kind is not bool:
+        settings["type"] = kind if kind in (int, float, Path) else str
+    if required or parameter.kind is parameter.POSITIONAL_ONLY:
+        parser.add_argument(parameter.name, **settings, **({} if required else {"nargs": "?"}))
+    elif kind is bool:
+        parser.add_argument(
+            option, action=argparse.BooleanOptionalAction, default=parameter.default, dest=parameter.name
+        )
+    else:
+        parser.add_argument(option, dest=parameter.name, **settings)
+
+
+def _without_none(annotation: Any) -> Any:
+    """The first alternative of a union that is not None: `str | Path | None` is read as text."""
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return next(kind for kind in typing.get_args(annotation) if kind is not type(None))
+    return annotation
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,232 @@
+"""The run contract: one notebook, one key, one folder, and `run.json` last and only on success.
+
+    python -m pmgs_lib.suite.run PLAN.json KEY --receipt FILE
+
+The runner holds the folder's lock, starts papermill in a process of its own, watches it, believes only evidence, and
+ends every process that the run has started before it says how the run ended.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pmgs_lib.errors import PmgsError, RunError
+from pmgs_lib.suite.environment import job_environment, versions
+from pmgs_lib.suite.evidence import changed_code, find_fault, first_uncounted
+from pmgs_lib.suite.locks import LOCK_FILE, exclusive
+from pmgs_lib.suite.plan import Plan, PlannedRun
+from pmgs_lib.suite.processes import end_processes_of
+from pmgs_lib.suite.project import Project
+from pmgs_lib.suite.recorder import END_FILE, FOLDER_VARIABLE
+from pmgs_lib.suite.records import (
+    EXECUTED_FILE,
+    FAILURE_FILE,
+    JOB_FILE,
+    MESSAGES,
+    OUTCOME_FILE,
+    RUN_FILE,
+    STARTED_FILE,
+    Failure,
+    RunRecord,
+    describe_made,
+    failure_json,
+    good_record,
+    read_json,
+    write_json,
+)  # fmt: skip
+
+RUNNER_LOG = "runner.log"
+
+
+class Stopped(BaseException):
+    """A signal asked this run to end."""
+
+
+def perform(project: Project, plan: Plan, run: PlannedRun) -> RunRecord:
+    """Execute a run unless a good `run.json` of its key exists. RunError, in one line, when it did not succeed."""
+    folder = project.run_folder(run.key)
+    with exclusive(folder):
+        record = good_record(folder)
+        if record is not None:
+            return record
+        end_processes_of(folder)  # leftovers of a runner that was killed
+        _clean(folder)
+        started = time.time()
+        header = {
+            "key": run.key,
+            "id": run.id,
+            "experiment": plan.experiment,
+            "profile": plan.profile,
+            "notebook": run.notebook,
+        }
+        write_json(folder / STARTED_FILE, {**header, "started": _clock(started), "pid": os.getpid()})
+        failure = _attempt(project, run, folder)
+        times = {
+            "started": _clock(started),
+            "finished": _clock(time.time()),
+            "seconds": round(time.time() - started, 3),
+        }
+        if failure is not None:
+            write_json(folder / FAILURE_FILE, {**header, **failure_json(failure, times)})
+            raise RunError(failure_line(project, run, failure))
+        content = {**header, **times, **_results(project, run, folder)}
+        for name in MESSAGES:
+            (folder / name).unlink(missing_ok=True)
+        write_json(folder / RUN_FILE, content)
+        (folder / STARTED_FILE).unlink()
+        return RunRecord(folder, content)
+
+
+def failure_line(project: Project, run: PlannedRun, failure: Failure) -> str:
+    """One line that says which run failed, where, why, and where to look."""
+    folder = project.run_folder(run.key)
+    look = folder / EXECUTED_FILE if (folder / EXECUTED_FILE).exists() else folder / FAILURE_FILE
+    return f"run `{run.id}` ({run.notebook}): {failure.line()}; see {project.shown(look)}"
+
+
+def _attempt(project: Project, run: PlannedRun, folder: Path) -> Failure | None:
+    """Everything between the lock and the verdict. Whatever happens, no process of the run outlives it."""
+    scratch = Path(tempfile.mkdtemp(prefix="pmgs-"))
+    try:
+        with stoppable():
+            return (
+                changed_code(project, run)
+                or _execute(project, run, folder, scratch)
+                or find_fault(project, run, folder)
+            )
+    except Stopped as signalled:
+        return Failure("stopped", f"{signalled} asked this run to end", first_uncounted(folder))
+    except PmgsError as fault:
+        return Failure("not runnable", str(fault))
+    finally:
+        end_processes_of(folder)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _execute(project: Project, run: PlannedRun, folder: Path, scratch: Path) -> Failure | None:
+    job = {
+        "notebook": run.notebook,
+        "parameters": run.parameters,
+        "cell_timeout_s": run.cell_timeout_s,
+        "environment": job_environment(project, run, folder, scratch),
+    }
+    write_json(folder / JOB_FILE, job)
+    command = [sys.executable, "-m", "pmgs_lib.suite.execute", project.shown(folder)]
+    environment = {**os.environ, "PYTHONPATH": job["environment"]["PYTHONPATH"], FOLDER_VARIABLE: str(folder)}
+    with (folder / RUNNER_LOG).open("wb") as log:
+        child = subprocess.Popen(
+            command,
+            cwd=project.root,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        code = child.wait(timeout=run.run_timeout_s)
+    except subprocess.TimeoutExpired:
+        return Failure("run time-out", f"the run took longer than {run.run_timeout_s:g} s, the limit of this profile",
+                       first_uncounted(folder))  # fmt: skip
+    finally:
+        child.kill()
+        child.wait()
+        if child.stdin is not None:
+            child.stdin.close()
+    return _outcome(folder, code)
+
+
+def _outcome(folder: Path, code: int) -> Failure | None:
+    """What the process that ran papermill says, or why it says nothing."""
+    outcome = read_json(folder / OUTCOME_FILE)
+    if outcome is None:
+        log = (folder / RUNNER_LOG).read_text(errors="replace").strip().splitlines()
+        how = f"signal {-code}" if code < 0 else f"exit {code}"
+        return Failure("runner died", f"the process around the kernel ended by {how}: {log[-1] if log else 'no message'}",
+                       first_uncounted(folder), "\n".join(log[-30:]))  # fmt: skip
+    if outcome["failure"] is None:
+        return None
+    failure = Failure(**outcome["failure"])
+    if failure.cell is None:
+        return Failure(failure.kind, failure.message, first_uncounted(folder), failure.traceback)
+    return failure
+
+
+def _results(project: Project, run: PlannedRun, folder: Path) -> dict[str, Any]:
+    """What `run.json` says beyond times: parameters, the key's parts, versions, device, and digests of all that was made."""
+    executed = folder / EXECUTED_FILE
+    notebook = json.loads(executed.read_text(encoding="utf-8"))
+    notebook["metadata"]["papermill"] |= {"input_path": run.notebook, "output_path": project.shown(executed)}
+    executed.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if not (folder / RUNNER_LOG).stat().st_size:
+        (folder / RUNNER_LOG).unlink()
+    end = read_json(folder / END_FILE) or {}
+    return {
+        "parameters": run.parameters,
+        "parts": run.parts,
+        "needs": run.needs,
+        "versions": versions(project) | {"torch": end.get("torch")},
+        "device": end.get("device"),
+        "threads": run.threads,
+        "made": describe_made(folder),
+    }
+
+
+def _clean(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != LOCK_FILE:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """TERM, INT and HUP raise Stopped within; what was set before holds again after."""
+
+    def stop(number: int, frame: object) -> None:
+        raise Stopped(signal.Signals(number).name)
+
+    before: Mapping[int, Any] = {
+        number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Execute one planned run.")
+    parser.add_argument("plan", type=Path)
+    parser.add_argument("key")
+    parser.add_argument("--receipt", type=Path, help="file to write when the run is there: what an engine waits for")
+    given = parser.parse_args(arguments)
+    project = Project(Path.cwd())
+    try:
+        plan = Plan.from_json(given.plan.read_text(encoding="utf-8"))
+        record = perform(project, plan, plan.run(given.key))
+    except PmgsError as fault:
+        sys.stderr.write(f"{fault}\n")
+        return 1
+    if given.receipt is not None:
+        write_json(given.receipt, {"key": record.key, "finished": record.content["finished"]})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""What one Python source imports, names and offers, read without executing it."""
+
+import ast
+import importlib.util
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+ADDRESS = re.compile(r"\.?[A-Za-z_]\w*(\.\w+)*:\w+")  # "module:object", the value of a registry
+DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
+
+Reference = tuple[str, str | None]  # (module, name taken from it); no name: the module itself
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """One source as the closure sees it.
+
+    references: what it imports, at any depth, and what it names as "module:object" outside a registry.
+    exports: what a lazy package's `__getattr__` serves, name -> module. registry: dict entries whose value names
+    "module:object", name -> addresses. strings: constants by which code may ask a registry for a name.
+    """
+
+    references: frozenset[Reference]
+    exports: Mapping[str, str]
+    registry: Mapping[str, tuple[str, ...]]
+    strings: frozenset[str]
+
+
+def facts_of_file(path: Path, module: str) -> SourceFacts:
+    """Facts of a module's file, remembered while the file stays as it is."""
+    status = path.stat()
+    return _facts_of_file(path, module, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _facts_of_file(path: Path, module: str, modified_ns: int, size: int) -> SourceFacts:
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return facts_of(path.read_text(encoding="utf-8"), package)
+
+
+def facts_of(source: str, package: str = "") -> SourceFacts:
+    """Facts of a source text; `package` resolves its relative imports. Raises SyntaxError for what is no Python."""
+    tree = ast.parse(source)
+    tables = _exported_tables(tree)
+    entries = list(_dict_entries(tree, tables))
+    offered = {id(node) for _, _, nodes in entries for node in nodes}
+    nodes = list(_walk_executed(tree))
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
+               and id(node) not in offered}  # fmt: skip
+    registry: dict[str, tuple[str, ...]] = {}
+    exports: dict[str, str] = {}
+    for name, exported, values in entries:
+        texts = tuple(_absolute(node.value, package) for node in values if isinstance(node.value, str))
+        if exported:
+            exports.update({name: text.partition(":")[0] for text in texts[1:2]})
+        else:
+            registry[name] = registry.get(name, ()) + texts[1:]
+    references = set(_imports(nodes, package)) | {_split(text, package) for text in strings if _names_module(text)}
+    return SourceFacts(frozenset(references), exports, registry, frozenset(strings))
+
+
+def _names_module(text: str) -> bool:
+    return bool(ADDRESS.fullmatch(text) or DOTTED.fullmatch(text))
+
+
+def _split(text: str, package: str) -> Reference:
+    module, _, name = _absolute(text, package).partition(":")
+    return module, name or None
+
+
+def _absolute(text: str, package: str) -> str:
+    return package + text if text.startswith(".") and text[1:2].isidentifier() else text
+
+
+def _walk_executed(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that never load a module: type checking blocks, annotations, docstrings, `__all__`, plain keys."""
+    for name, value in ast.iter_fields(node):
+        children = value if isinstance(value, list) else [value]
+        for child in children:
+            if not isinstance(child, ast.AST) or _is_silent(node, name, child):
+                continue
+            yield child
+            yield from _walk_executed(child)
+
+
+def _is_silent(parent: ast.AST, field: str, child: ast.AST) -> bool:
+    match parent, field:
+        case ast.If(test=test), "body":
+            return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        case _, "annotation" | "returns":
+            return True
+        case ast.Dict(), "keys":
+            return isinstance(child, ast.Constant)
+        case ast.Subscript(value=owner), "slice":
+            # `batch["depth"]` asks no registry; `MODELS["depthsplat"]` may: registries are written in capitals.
+            return isinstance(child, ast.Constant) and not ast.unparse(owner).rpartition(".")[2].isupper()
+        case ast.Assign(targets=[ast.Name(id="__all__")]), "value":
+            return True
+    return isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
+
+
+def _exported_tables(tree: ast.Module) -> set[str]:
+    """Names that a module-level `__getattr__` is made from: the tables of lazily imported names are among them."""
+    names: set[str] = set()
+    for statement in tree.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__getattr__":
+            names |= _names_in(statement)
+        elif isinstance(statement, ast.Assign) and "__getattr__" in _names_in(*statement.targets):
+            names |= _names_in(statement.value)
+    return names
+
+
+def _names_in(*nodes: ast.AST) -> set[str]:
+    return {node.id for root in nodes for node in ast.walk(root) if isinstance(node, ast.Name)}
+
+
+def _dict_entries(tree: ast.Module, tables: set[str]) -> Iterator[tuple[str, bool, list[ast.Constant]]]:
+    """(name, whether it is an export, the entry's constants: key first) of every dict literal with text keys."""
+    exported = {id(node) for statement in tree.body if isinstance(statement, ast.Assign | ast.AnnAssign)
+                for node in ast.walk(statement) if tables & _targets(statement)}  # fmt: skip
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                    texts = [part for part in ast.walk(value) if isinstance(part, ast.Constant)]
+                    if id(node) in exported:
+                        yield key.value, True, [key, *texts]
+                    elif addresses := [text for text in texts if ADDRESS.fullmatch(str(text.value))]:
+                        yield key.value, False, [key, *addresses]
+
+
+def _targets(statement: ast.Assign | ast.AnnAssign) -> set[str]:
+    return _names_in(*(statement.targets if isinstance(statement, ast.Assign) else [statement.target]))
+
+
+def _imports(nodes: list[ast.AST], package: str) -> Iterator[Reference]:
+    bound: dict[str, str] = {}  # local name -> dotted path of what it may be
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, None
+                bound[alias.asname or alias.name.partition(".")[0]] = (
+                    alias.name if alias.asname else alias.name.partition(".")[0]
+                )
+        elif isinstance(node, ast.ImportFrom):
+            module = (
+                importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+                if node.level
+                else node.module
+            )
+            for alias in node.names:
+                yield module, alias.name
+                bound[alias.asname or alias.name] = f"{module}.{alias.name}"
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            root, _, rest = ast.unparse(node).partition(".")
+            if root in bound and rest.replace(".", "").replace("_", "a").isalnum():
+                module, _, name = f"{bound[root]}.{rest}".rpartition(".")
+                yield module, name
