@@ -72,6 +72,8 @@ class ChunkScene:
                 raise DataError(f"{name}: {count} {what} for {self.frames} pictures; write the chunk again")
         self.cameras.validate(name)
         self._validate_sizes(name, listed_size)
+        if self.depth is not None and not bool((self.depth.isfinite() & (self.depth > 0)).all()):
+            raise DataError(f"{name}: depth is not positive and finite everywhere; store none, or exact depth, again")
 
     def _validate_sizes(self, name: str, listed_size: tuple[int, int] | None) -> None:
         expected, source = listed_size, "the chunk lists"
@@ -192,11 +194,15 @@ def scene_from_entry(entry: dict[str, Any], where: str, *, validate: bool = True
 def _tensor(entry: dict[str, Any], name: str, shape: tuple[int | None, ...], where: str) -> Tensor:
     value = entry[name]
     found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-    fits = isinstance(value, Tensor) and len(value.shape) == len(shape)
-    if not fits or any(want not in (None, have) for want, have in zip(shape, value.shape, strict=True)):
+    dense = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_complex()
+    if (
+        not dense
+        or len(value.shape) != len(shape)
+        or any(want not in (None, have) for want, have in zip(shape, value.shape, strict=True))
+    ):
         wanted = "[" + ", ".join("any" if axis is None else str(axis) for axis in shape) + "]"
         raise DataError(f"{where}: {name} is {found}, expected a tensor {wanted}; write the chunk again")
-    return value
+    return value.detach()
 
 
 def cameras_from_numbers(numbers: Float[Tensor, "frame 18"]) -> Cameras:

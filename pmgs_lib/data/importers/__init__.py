@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from pmgs_lib._lazy import load_object
-from pmgs_lib.data.files import read_json, write_json
+from pmgs_lib.data.files import write_json
 from pmgs_lib.data.folders import add_scene
-from pmgs_lib.data.importers.develop import CaptureManifest, ImportOptions, develop
+from pmgs_lib.data.importers.develop import develop
+from pmgs_lib.data.manifests import CaptureManifest, ImportOptions, manifest_path
 from pmgs_lib.errors import DataError, ParameterError
 
 IMPORTERS = {"nerfstudio": "pmgs_lib.data.importers.nerfstudio:NerfstudioImporter"}
@@ -34,20 +35,6 @@ def import_capture(
     add_scene(output, settings.split, scene, overwrite=settings.overwrite)
     write_json(manifest_path(output, settings.split, key), manifest.model_dump(mode="json"))
     return manifest
-
-
-def read_manifest(root: str | os.PathLike[str], split: str, key: str) -> CaptureManifest:
-    """The manifest that `import_capture` wrote for scene `key`."""
-    path = manifest_path(root, split, key)
-    content = read_json(path, what="manifest")
-    if not isinstance(content, dict):
-        raise DataError(f"manifest {path}: expected an object; import the capture again")
-    return CaptureManifest.build(content, f"manifest {path}", DataError)
-
-
-def manifest_path(root: str | os.PathLike[str], split: str, key: str) -> Path:
-    """Where the manifest of an imported scene stands."""
-    return Path(root) / split / f"{key}.manifest.json"
 
 
 def _kind(source: Path, kind: str) -> str:

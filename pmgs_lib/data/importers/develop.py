@@ -2,67 +2,20 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float64
-from pydantic import Field
 from torch import Tensor
 
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.data.chunks import ChunkScene, decode_image, encode_jpeg
-from pmgs_lib.data.config import Config
 from pmgs_lib.data.importers.base import Capture, CaptureFrame
 from pmgs_lib.data.lenses import Photograph, Window, largest_window, resample, undistortion_map
+from pmgs_lib.data.manifests import CaptureManifest, ImportOptions
 from pmgs_lib.errors import DataError
 
 MIN_FRAMES = 2
 STORED_AS_THEY_ARE = (b"\xff\xd8\xff", b"\x89PNG")  # first bytes of JPEG and PNG
-
-
-class ImportOptions(Config):
-    """How a capture becomes a scene.
-
-    key: name of the scene; None takes the folder's name. scale: leave positions in the capture's units ("none"), or
-    let the median distance from a camera to its nearest neighbour ("spacing"), or the largest distance between two
-    cameras ("span"), be `scale_to`. center_principal_point: crop so that it lies in the middle, as most released
-    models assume; else keep all that the lens leaves. estimate_depth_range: suggest near and far in the manifest.
-    """
-
-    key: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
-    split: Literal["train", "test"] = "test"
-    scale: Literal["none", "spacing", "span"] = "none"
-    scale_to: Annotated[float, Field(gt=0)] = 1.0
-    center_principal_point: bool = True
-    estimate_depth_range: bool = True
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
-    overwrite: bool = False
-
-
-class CaptureManifest(Config):
-    """What an import did. `listed == imported + len(left_out)`; `left_out` maps a frame to the reason.
-
-    Sizes are height and width in pixels. `scale_factor` multiplied the positions. `digest` is the SHA-256 of the
-    description and the pictures, in order. near_hint and far_hint are z-depths in the units of the imported scene.
-    """
-
-    key: str
-    kind: str
-    source: str
-    listed: int
-    imported: int
-    left_out: dict[str, str]
-    frames: tuple[str, ...]
-    source_size: tuple[int, int]
-    size: tuple[int, int]
-    undistorted: bool
-    scale_factor: float
-    near_hint: float | None
-    far_hint: float | None
-    hint: str
-    digest: str
-    options: ImportOptions
-    notes: dict[str, Any]
 
 
 def develop(capture: Capture, key: str, options: ImportOptions) -> tuple[ChunkScene, CaptureManifest]:

@@ -1,0 +1,87 @@
+"""Pictures, intrinsics and depth brought to another size: scaled to cover it, then cropped about the middle.
+
+Pictures are filtered on 8-bit pixels by Pillow, as the released DepthSplat (Lanczos) and PM-Loss (bilinear) code does,
+so the pixels are theirs to the last bit.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+from pmgs_lib.errors import DataError
+
+Filter = Literal["lanczos", "bilinear"]
+PrincipalPoint = Literal["exact", "kept"]
+
+
+class Fit(NamedTuple):
+    """How a source is brought to a target size: the size after scaling, and the corner of the crop in it."""
+
+    scaled_height: int
+    scaled_width: int
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def fit(source: tuple[int, int], target: tuple[int, int], where: str = "picture") -> Fit:
+    """The smallest uniform scaling of `source` (height, width) that covers `target`, and the crop in the middle.
+
+    Raises DataError, naming `where`, when that would have to enlarge: made-up detail is no data.
+    """
+    (source_height, source_width), (height, width) = source, target
+    factor = max(height / source_height, width / source_width)
+    if factor > 1 or min(target) < 1:
+        raise DataError(
+            f"{where}: is {source_height}x{source_width} (height x width), too small to fill {height}x{width}; "
+            "ask for a smaller size, nothing is enlarged"
+        )
+    scaled_height, scaled_width = round(source_height * factor), round(source_width * factor)
+    return Fit(scaled_height, scaled_width, (scaled_height - height) // 2, (scaled_width - width) // 2, height, width)
+
+
+def resize_image(
+    image: UInt8[Tensor, "height width 3"], how: Fit, resampling: Filter = "lanczos"
+) -> UInt8[Tensor, "rows columns 3"]:
+    """The picture scaled and cropped."""
+    if image.shape[:2] != (how.scaled_height, how.scaled_width):
+        method = Image.Resampling.LANCZOS if resampling == "lanczos" else Image.Resampling.BILINEAR
+        picture = Image.fromarray(image.numpy()).resize((how.scaled_width, how.scaled_height), method)
+        image = torch.from_numpy(np.array(picture))
+    return image[how.top : how.top + how.height, how.left : how.left + how.width]
+
+
+def resize_depth(depth: Float[Tensor, "*batch height width"], how: Fit) -> Float[Tensor, "*batch rows columns"]:
+    """Depth scaled by nearest neighbour (a mean across an edge is a depth where nothing is) and cropped."""
+    rows = _nearest(depth.shape[-2], how.scaled_height)[how.top : how.top + how.height]
+    columns = _nearest(depth.shape[-1], how.scaled_width)[how.left : how.left + how.width]
+    return depth[..., rows[:, None], columns]
+
+
+def _nearest(source: int, scaled: int) -> Tensor:
+    """For each scaled pixel the source pixel that holds its centre."""
+    return ((torch.arange(scaled) + 0.5) * source / scaled).long().clamp(max=source - 1)
+
+
+def resize_intrinsics(
+    intrinsics: Float[Tensor, "*batch 3 3"], how: Fit, principal_point: PrincipalPoint = "exact"
+) -> Float[Tensor, "*batch 3 3"]:
+    """Normalised intrinsics of the scaled and cropped picture.
+
+    "exact" moves the principal point with the crop. "kept" leaves its normalised value, as the released code does: the
+    same for one in the middle of an even crop, else off by up to half a pixel or more, but what its numbers rest on.
+    """
+    resized = intrinsics.clone()
+    for row, scaled, first, size in (
+        (0, how.scaled_width, how.left, how.width),
+        (1, how.scaled_height, how.top, how.height),
+    ):
+        resized[..., row, :2] *= scaled / size
+        if principal_point == "exact":
+            resized[..., row, 2] = (intrinsics[..., row, 2] * scaled - first) / size
+    return resized

@@ -1,0 +1,54 @@
+"""Which frames of a scene an example is made of, drawn so that a number names the draw for good."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pmgs_lib.errors import DataError, ParameterError
+
+
+def draw_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """A generator that depends on these three numbers only: not on workers, threads, or what was drawn before."""
+    return np.random.default_rng([seed, epoch, index])
+
+
+@dataclass(frozen=True)
+class BoundedSampler:
+    """Context views with a bounded distance between the first and the last, targets in between.
+
+    The gap is uniform in `min_gap ... max_gap` (frames), its place uniform in the scene. With more than two context
+    views the others are spread evenly. `targets` distinct frames are drawn from the span of the context, widened by
+    `beyond` frames on either side; where the span is too short for that many, frames repeat. This is the bounded
+    sampler of pixelSplat (Charatan et al., 2024) with the draw without replacement of DepthSplat (Xu et al., 2025).
+    """
+
+    min_gap: int
+    max_gap: int
+    targets: int
+    context_views: int = 2
+    beyond: int = 0
+
+    def __post_init__(self) -> None:
+        if not (2 <= self.context_views <= self.min_gap + 1 and self.min_gap <= self.max_gap):
+            raise ParameterError(
+                f"BoundedSampler: {self.context_views} context views in gaps from {self.min_gap} to {self.max_gap} "
+                "frames; expected at least 2 views, and min_gap between context_views - 1 and max_gap"
+            )
+        if self.targets < 1 or self.beyond < 0:
+            raise ParameterError(
+                f"BoundedSampler: targets {self.targets}, beyond {self.beyond}; expected at least 1 and at least 0"
+            )
+
+    def sample(
+        self, frames: int, generator: np.random.Generator, where: str = "scene"
+    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Context and target frames, both ascending. Raises DataError naming `where` for a scene that is too short."""
+        longest = min(self.max_gap, frames - 1)
+        if longest < self.min_gap:
+            raise DataError(f"{where}: {frames} frames are too few for a context gap of {self.min_gap}; lower min_gap")
+        gap = int(generator.integers(self.min_gap, longest + 1))
+        first = int(generator.integers(0, frames - gap))
+        context = tuple(round(first + gap * number / (self.context_views - 1)) for number in range(self.context_views))
+        window = np.arange(max(0, first - self.beyond), min(frames, first + gap + self.beyond + 1))
+        drawn = generator.choice(window, self.targets, replace=len(window) < self.targets)
+        return context, tuple(sorted(int(frame) for frame in drawn))
