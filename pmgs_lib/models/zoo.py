@@ -9,20 +9,18 @@ from pmgs_lib._lazy import load_object
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.models.base import ModelConfig
 
-_DEPTHSPLAT = "pmgs_lib.models.depthsplat.variants"
-
 # Name of a model to the address of its configuration.
 MODELS: dict[str, str] = {
-    "depthsplat-tiny": f"{_DEPTHSPLAT}:TINY",
-    "depthsplat-gs-small-re10k-256x256": f"{_DEPTHSPLAT}:GS_SMALL_RE10K_256X256",
-    "depthsplat-gs-base-re10k-256x256": f"{_DEPTHSPLAT}:GS_BASE_RE10K_256X256",
-    "depthsplat-gs-large-re10k-256x256": f"{_DEPTHSPLAT}:GS_LARGE_RE10K_256X256",
-    "depthsplat-gs-base-re10k-256x448": f"{_DEPTHSPLAT}:GS_BASE_RE10K_256X448",
-    "depthsplat-gs-base-dl3dv-256x448": f"{_DEPTHSPLAT}:GS_BASE_DL3DV_256X448",
-    "depthsplat-gs-base-re10kdl3dv-448x768": f"{_DEPTHSPLAT}:GS_BASE_RE10KDL3DV_448X768",
-    "depthsplat-gs-small-re10kdl3dv-448x768": f"{_DEPTHSPLAT}:GS_SMALL_RE10KDL3DV_448X768",
-    "depthsplat-depth-small-352x640": f"{_DEPTHSPLAT}:DEPTH_SMALL_352X640",
-    "depthsplat-depth-base-352x640": f"{_DEPTHSPLAT}:DEPTH_BASE_352X640",
+    "depthsplat-tiny": "pmgs_lib.models.depthsplat.variants:TINY",
+    "depthsplat-gs-small-re10k-256x256": "pmgs_lib.models.depthsplat.variants:GS_SMALL_RE10K_256X256",
+    "depthsplat-gs-base-re10k-256x256": "pmgs_lib.models.depthsplat.variants:GS_BASE_RE10K_256X256",
+    "depthsplat-gs-large-re10k-256x256": "pmgs_lib.models.depthsplat.variants:GS_LARGE_RE10K_256X256",
+    "depthsplat-gs-base-re10k-256x448": "pmgs_lib.models.depthsplat.variants:GS_BASE_RE10K_256X448",
+    "depthsplat-gs-base-dl3dv-256x448": "pmgs_lib.models.depthsplat.variants:GS_BASE_DL3DV_256X448",
+    "depthsplat-gs-base-re10kdl3dv-448x768": "pmgs_lib.models.depthsplat.variants:GS_BASE_RE10KDL3DV_448X768",
+    "depthsplat-gs-small-re10kdl3dv-448x768": "pmgs_lib.models.depthsplat.variants:GS_SMALL_RE10KDL3DV_448X768",
+    "depthsplat-depth-small-352x640": "pmgs_lib.models.depthsplat.variants:DEPTH_SMALL_352X640",
+    "depthsplat-depth-base-352x640": "pmgs_lib.models.depthsplat.variants:DEPTH_BASE_352X640",
 }
 
 # `kind` of a configuration to the addresses of its configuration class and its network.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from pmgs_lib.cameras import Cameras
+from pmgs_lib.models.depthsplat.gaussian_adapter import released_harmonics_world
 from pmgs_lib.models.depthsplat.variants import released
 from pmgs_lib.views import Views
 
@@ -77,6 +78,17 @@ class Case:
         assert ours.shape == theirs.shape, f"{key}: {tuple(ours.shape)} for {tuple(theirs.shape)}"
         return (ours - theirs).abs().max().item() / self.tolerance(key)
 
+    def output_excess(self, outputs: dict[str, torch.Tensor]) -> dict[str, float]:
+        """`excess` of every recorded output; depth is compared as its inverse."""
+        excess = {"depths": self.excess("out/inverse_depths", 1 / outputs["depths"], 1 / self.arrays["out/depths"])}
+        for name in outputs.keys() - {"depths"}:
+            ours = outputs[name][:, self.arrays["out/gaussian_index"].long()]
+            if name == "covariances":
+                row, column = torch.triu_indices(3, 3)
+                ours = ours[..., row, column]
+            excess[name] = self.excess(f"out/{name}", ours, self.arrays[f"out/{name}"])
+        return excess
+
     def sample_excess(self, key: str, ours: torch.Tensor) -> float:
         """The same for an intermediate that is recorded by a few values in C order."""
         theirs = self.arrays[f"mid/{key}"]
@@ -127,3 +139,36 @@ class Tracer:
         """Recorded intermediates beyond tolerance, in execution order as far as we make them."""
         lines = [f"{key}: {case.sample_excess(key, value):.3g} x tolerance" for key, value in self.values.items()]
         return "\n".join(lines)
+
+
+def released_outputs(model: torch.nn.Module, context: Views) -> dict[str, torch.Tensor]:
+    """What the released encoder returns: intermediates first on the batch axis, harmonics as it rotates them."""
+    estimate = model.depth_predictor(context)
+    outputs = {"depths": torch.cat(estimate.depths)}
+    if model.config.color is None:
+        return outputs
+    rotation = context.cameras.world_from_camera[..., :3, :3]
+    local = model.camera_gaussians(context, estimate)
+    world = [model.gaussian_adapter.to_gaussians(x, context.cameras) for x in local]
+    for name in ("means", "opacities"):
+        outputs[name] = torch.cat([getattr(x, name) for x in world])
+    outputs["covariances"] = torch.cat([x.covariances() for x in world])
+    turned = [released_harmonics_world(x.harmonics, rotation) for x in local]
+    outputs["harmonics"] = torch.cat([x.flatten(1, 2).mT for x in turned])
+    return outputs
+
+
+def recorded_loss(case: Case, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The fixed scalar whose gradients were recorded."""
+    total = torch.zeros(())
+    for name in ("depths", "means", "covariances", "harmonics", "opacities"):
+        seed = zlib.crc32(f"{case.name}/grad/{name}".encode())
+        generator = np.random.Generator(np.random.PCG64(seed))
+        weights = torch.from_numpy(generator.standard_normal(outputs[name].shape, dtype=np.float32))
+        total = total + (100 if name == "covariances" else 1) * (outputs[name] * weights).mean()
+    return total
+
+
+def manifest_entries(manifest: dict) -> set[tuple[str, tuple[int, ...], str]]:
+    """Names as we use them (relative to the encoder), shapes and dtypes of a released checkpoint."""
+    return {(e["fill_name"], tuple(e["shape"]), f"torch.{e['dtype']}") for e in manifest["entries"]}

@@ -70,7 +70,8 @@ def matching_cost(
         other_from_reference = cameras[scene, other].camera_from_world @ cameras.world_from_camera
         grid = sweep_grid(cameras.pixel_intrinsics(rows, columns), intrinsics, other_from_reference, depth)
         warped = warp_features(features[scene, other].flatten(0, 1), grid.flatten(0, 1))
-        total = total + torch.einsum("fchw,fcdhw->fdhw", features.flatten(0, 1), warped).unflatten(0, (batch, views))
+        agreement = (features.flatten(0, 1)[:, :, None] * warped).sum(1)
+        total = total + agreement.unflatten(0, (batch, views))
     return total / (math.sqrt(channels) * neighbours.shape[-1])
 
 

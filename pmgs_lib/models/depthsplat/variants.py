@@ -44,17 +44,19 @@ DEPTH_BASE_352X640 = released("vitb", scales=2, upsample=4, depth_only=True)
 # Trained from scratch on embedded scenes. Harmonics of degree 1 and scales tied to the pixel's footprint: with few
 # steps of training the colours of the input images do most of the work, and depth is what has to be learnt.
 TINY = DepthSplatConfig(
-    vit=VitConfig(width=96, depth=4, heads=3, taps=(0, 1, 2, 3), position_grid=16),
+    vit=VitConfig(width=64, depth=4, heads=2, taps=(0, 1, 2, 3), position_grid=16),
     scales=1,
     upsample=4,
-    cnn_channels=(32, 48, 64),
+    cnn_channels=(32, 40, 48),
     transformer_width=64,
     transformer_blocks=4,
+    feed_forward_factor=2,
     candidates=64,
-    unet_channels=64,
-    dpt=DptConfig(projections=(24, 32, 48, 64), features=32),
+    unet_channels=40,
+    unet_head_width=40,
+    dpt=DptConfig(projections=(24, 32, 32, 40), features=24),
     color=ColorConfig(
-        dpt=DptConfig(projections=(24, 32, 48, 64), features=32),
+        dpt=DptConfig(projections=(24, 32, 32, 40), features=32),
         regressor_channels=32,
         adapter=AdapterConfig(harmonics_degree=1, scale_map="pixel", scale_min=0.1, scale_max=5.0),
         initial_opacity=0.8,
