@@ -6,7 +6,7 @@ a match counts when the midpoint between its two rays reprojects onto both featu
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,11 +39,12 @@ class DepthRange:
 
 
 def estimate_depth_range(
-    images: Sequence[UInt8[Tensor, "height width 3"]], cameras: Cameras, pairs: Sequence[tuple[int, int]]
+    images: Mapping[int, UInt8[Tensor, "height width 3"]], cameras: Cameras, pairs: Sequence[tuple[int, int]]
 ) -> DepthRange | None:
     """The depth range that matches between the given pairs of frames show; None where too few matches agree.
 
-    `cameras` has batch shape (frame). Both cameras of a pair count: a match gives two depths.
+    images: pictures by frame number, of the frames in `pairs` at least. cameras: batch shape (frame). Both cameras of a
+    pair count: a match gives two depths.
     """
     features: dict[int, tuple[Tensor, np.ndarray]] = {}
     depths = []

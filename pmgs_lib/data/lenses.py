@@ -82,10 +82,12 @@ class Window:
     height: int
     width: int
 
-    def shrunk(self, height: int, width: int) -> "Window":
-        """The middle part of this window, as whole pixels from its corner allow."""
-        top, left = self.top + (self.height - height) // 2, self.left + (self.width - width) // 2
-        return Window(left, top, height, width)
+    def shrunk(self, height: int, width: int, *, whole_pixels: bool) -> "Window":
+        """The middle part of this window: exactly, or half a pixel off where whole pixels avoid resampling."""
+        top, left = (self.height - height) / 2, (self.width - width) / 2
+        if whole_pixels:
+            top, left = math.floor(top), math.floor(left)
+        return Window(self.left + left, self.top + top, height, width)
 
     def centers(self) -> Float[Tensor, "height width 2"]:
         """Pixel centres (x, y) of the window in coordinates of the picture it is cut from."""
@@ -122,13 +124,13 @@ class Photograph:
         """Where this picture has what the ideal pinhole with the same intrinsics sees at `pixels`."""
         return self.pixels(self.lens.distort(self.points(pixels)))
 
-    def border(self) -> list[Float[Tensor, "point 2"]]:
+    def border(self) -> list[Float[Tensor, "_ 2"]]:
         """Centres of the outermost pixels: left, top, right and bottom side."""
         grid = Window(0.0, 0.0, self.height, self.width).centers()
         return [grid[:, 0], grid[0], grid[:, -1], grid[-1]]
 
 
-def largest_window(border: list[Float[Tensor, "point 2"]], center: tuple[float, float] | None, where: str) -> Window:
+def largest_window(border: list[Float[Tensor, "_ 2"]], center: tuple[float, float] | None, where: str) -> Window:
     """The largest window whose pixel centres lie inside four curves (left, top, right, bottom side of a picture).
 
     With `center` (x, y) the window is symmetric about it, which puts a principal point there into the middle. Raises

@@ -58,6 +58,8 @@ def resize_image(
 
 def resize_depth(depth: Float[Tensor, "*batch height width"], how: Fit) -> Float[Tensor, "*batch rows columns"]:
     """Depth scaled by nearest neighbour (a mean across an edge is a depth where nothing is) and cropped."""
+    if depth.shape[-2:] == how[-2:]:
+        return depth
     rows = _nearest(depth.shape[-2], how.scaled_height)[how.top : how.top + how.height]
     columns = _nearest(depth.shape[-1], how.scaled_width)[how.left : how.left + how.width]
     return depth[..., rows[:, None], columns]

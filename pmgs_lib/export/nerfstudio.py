@@ -15,7 +15,7 @@ from pmgs_lib.cameras import Cameras
 from pmgs_lib.data.chunks import encode_jpeg
 from pmgs_lib.data.files import replaced_atomically, write_json
 from pmgs_lib.data.lenses import Lens, Photograph, Window, largest_window, resample
-from pmgs_lib.errors import ParameterError
+from pmgs_lib.errors import DataError, ParameterError
 from pmgs_lib.geometry.pose import opengl_from_opencv
 
 FILE_NAME = "transforms.json"
@@ -46,6 +46,10 @@ def write_nerfstudio(
     ideal = Photograph(height, width, *(k[i, j].item() for i, j in ((0, 0), (1, 1), (0, 2), (1, 2))), Lens(*distortion))
     window = largest_window([ideal.distorted(side) for side in ideal.border()], None, "write_nerfstudio")
     grid = ideal.undistorted(window.centers())
+    if not grid.isfinite().all():
+        raise DataError(
+            f"write_nerfstudio: distortion {distortion} has no inverse inside the picture; use a weaker lens"
+        )
     target = Path(folder)
     names = [f"images/{number:04d}.jpg" for number in range(1, frames + 1)]
     for name, image in zip(names, images, strict=True):

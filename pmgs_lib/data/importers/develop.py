@@ -68,7 +68,7 @@ def _windows(photographs: Sequence[Photograph], centered: bool, where: str) -> d
         windows[photograph] = largest_window(border, center, where)
     height = min(window.height for window in windows.values())
     width = min(window.width for window in windows.values())
-    return {photograph: window.shrunk(height, width) for photograph, window in windows.items()}
+    return {p: window.shrunk(height, width, whole_pixels=not centered) for p, window in windows.items()}
 
 
 def _developed(encoded: bytes, frame: CaptureFrame, window: Window, quality: int, where: str) -> bytes:

@@ -96,7 +96,7 @@ def _picture_path(folder: Path, name: str) -> Path | None:
 def _frame(name: str, path: Path, values: Mapping[str, Any], where: str) -> CaptureFrame:
     where = f"{where}, frame {name}"
     height, width = encoded_size(path.read_bytes(), where)
-    listed = _number(values, "h", where, height), _number(values, "w", where, width)
+    listed = _number(values, "h", where, float(height)), _number(values, "w", where, float(width))
     if listed != (height, width):
         turned = " (turned by 90 degrees: rewrite the picture without its EXIF orientation)"
         raise DataError(
