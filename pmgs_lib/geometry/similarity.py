@@ -1,0 +1,163 @@
+"""The similarity (scale, rotation, translation) that best maps one list of points onto another, in closed form."""
+
+from dataclasses import dataclass
+
+import roma
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from pmgs_lib.errors import ParameterError
+
+# The gradient of the rotation divides by sums of singular values of the covariance; below this share of its norm the
+# division is damped, so that it stays finite where the points leave the rotation open (a line, one point).
+ROTATION_DAMPING = 1e-6
+# Points spread by less than this share of their distance from the origin coincide as far as float64 can tell.
+COINCIDENT_SPREAD = 1e-14
+# Squares, and sums of squares, of coordinates must be representable: coordinates stay below maximum ** this.
+LARGEST_EXPONENT = 0.4
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """The map x -> scale * rotation @ x + translation.
+
+    determined: where the points it was estimated from fix it; None for a similarity that was not estimated.
+    """
+
+    scale: Float[Tensor, "*batch"]
+    rotation: Float[Tensor, "*batch 3 3"]
+    translation: Float[Tensor, "*batch 3"]
+    determined: Bool[Tensor, "*batch"] | None = None
+
+    def apply(self, points: Float[Tensor, "*batch point 3"]) -> Float[Tensor, "*batch point 3"]:
+        """The mapped points."""
+        scaled_rotation = self.scale[..., None, None] * self.rotation
+        return points @ scaled_rotation.mT + self.translation[..., None, :]
+
+    def detach(self) -> "Similarity":
+        """The same similarity as a constant: no gradient passes through it."""
+        return Similarity(self.scale.detach(), self.rotation.detach(), self.translation.detach(), self.determined)
+
+
+def similarity_transform(
+    source: Float[Tensor, "*batch point 3"],
+    target: Float[Tensor, "*batch point 3"],
+    *,
+    weights: Float[Tensor, "*batch point"] | None = None,
+) -> Similarity:
+    """Least-squares similarity that maps `source` onto `target`, point i onto point i; differentiable in both.
+
+    Minimises the (weighted) sum of squared distances over proper rotations: a mirrored cloud gets the best rotation,
+    not a reflection. Computed in float64 whatever the dtype or autocast; returned in the promoted dtype of the points.
+    Planes and lines of points are fine; about a line the rotation is one of many, and its gradient is damped.
+
+    Nothing raises for hopeless points; `determined` is False, all values and gradients are finite:
+    source coincident (or one point) -> scale 1, identity, the translation between the means;
+    target coincident -> scale 0, identity, the mean of the target;
+    NaN, infinite or immense (above float maximum to the 0.4) numbers -> scale 1, identity, translation 0, gradient 0.
+
+    Method: Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991, eqs.
+    40-42. Raises `ParameterError` for shapes that do not belong together and for negative weights.
+
+    >>> points = torch.rand(5, 3)
+    >>> round(similarity_transform(points, 2 * points + 1).scale.item(), 4)
+    2.0
+    """
+    _check(source, target, weights)
+    dtype = torch.promote_types(torch.promote_types(source.dtype, target.dtype), torch.float32)
+    with torch.autocast(source.device.type, enabled=False):
+        weights = None if weights is None else weights.double()
+        estimate = estimate_similarity(source.double(), target.double(), weights, largest_coordinate(dtype))
+    return Similarity(
+        estimate.scale.to(dtype), estimate.rotation.to(dtype), estimate.translation.to(dtype), estimate.determined
+    )
+
+
+def largest_coordinate(dtype: torch.dtype) -> float:
+    """Coordinates up to here may be squared, summed and differentiated in `dtype` without overflow."""
+    return torch.finfo(dtype).max ** LARGEST_EXPONENT
+
+
+def estimate_similarity(source: Tensor, target: Tensor, weights: Tensor | None, largest: float) -> Similarity:
+    """`similarity_transform` of float64 points, without its checks; coordinates above `largest` count as not finite."""
+    usable = _within(source, largest) & _within(target, largest)
+    if weights is not None:
+        usable = usable & weights.isfinite().all(-1) & (weights.sum(-1) > 0)
+        weights = torch.where(usable[..., None], weights, torch.ones_like(weights))
+    if not usable.all():
+        # Replaced before any arithmetic: a gradient of 0 times NaN would be NaN.
+        source = torch.where(usable[..., None, None], source, torch.zeros_like(source))
+        target = torch.where(usable[..., None, None], target, torch.zeros_like(target))
+    source_mean, target_mean = _mean(source, weights), _mean(target, weights)
+    source_centred, target_centred = source - source_mean, target - target_mean
+    source_spreads = usable & _spreads(source_centred, source, weights)
+    determined = source_spreads & _spreads(target_centred, target, weights)
+
+    weighted_source = _shares_of(source_centred, weights)
+    covariance = target_centred.mT @ weighted_source
+    covariance = torch.where(determined[..., None, None], covariance, torch.zeros_like(covariance))
+    rotation = _nearest_rotation(covariance)
+    variance = torch.linalg.vecdot(source_centred.flatten(-2), weighted_source.flatten(-2))
+    variance = torch.where(source_spreads, variance, torch.ones_like(variance))
+    # Umeyama's trace(D S), written without singular values: it needs no gradient of them.
+    scale = (rotation * covariance).sum((-2, -1)) / variance
+    scale = torch.where(usable & source_spreads, scale, torch.ones_like(scale))
+    translation = target_mean[..., 0, :] - scale[..., None] * (source_mean @ rotation.mT)[..., 0, :]
+    return Similarity(scale, rotation, translation, determined)
+
+
+def _nearest_rotation(covariance: Tensor) -> Tensor:
+    # The rotation does not depend on the size of the covariance, its damping would.
+    size = torch.linalg.matrix_norm(covariance.detach())[..., None, None]
+    return roma.special_procrustes(covariance / torch.where(size > 0, size, 1.0), gradient_eps=ROTATION_DAMPING)
+
+
+def _within(points: Tensor, largest: float) -> Tensor:
+    # The norm of all coordinates in one pass; NaN and infinity pass into it, and it bounds each of them.
+    return torch.linalg.vector_norm(points.detach(), dim=(-2, -1)) <= largest
+
+
+def _spreads(centred: Tensor, points: Tensor, weights: Tensor | None) -> Tensor:
+    centred, points = centred.detach(), points.detach()
+    if weights is not None:
+        carried = (weights > 0)[..., None]
+        centred, points = centred * carried, points * carried
+    size = torch.linalg.vector_norm(points, dim=(-2, -1))
+    # The floor keeps the square of the spread a normal number.
+    floor = torch.finfo(points.dtype).tiny ** LARGEST_EXPONENT
+    return torch.linalg.vector_norm(centred, dim=(-2, -1)) > (COINCIDENT_SPREAD * size).clamp_min(floor)
+
+
+def _shares_of(points: Tensor, weights: Tensor | None) -> Tensor:
+    """Points times their share in a mean."""
+    return (
+        points / points.shape[-2] if weights is None else points * (weights / weights.sum(-1, keepdim=True))[..., None]
+    )
+
+
+def _mean(points: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean over points, which stay as an axis of one."""
+    return points.mean(-2, keepdim=True) if weights is None else _shares_of(points, weights).sum(-2, keepdim=True)
+
+
+def _check(source: Tensor, target: Tensor, weights: Tensor | None) -> None:
+    if source.ndim < 2 or source.shape[-1] != 3 or source.shape[-2] == 0:
+        raise ParameterError(
+            f"similarity_transform: source has shape {tuple(source.shape)}, "
+            "expected (..., point, 3) with at least one point"
+        )
+    if source.shape != target.shape:
+        raise ParameterError(
+            f"similarity_transform: source {tuple(source.shape)} and target {tuple(target.shape)} differ in shape, "
+            "expected a target point for each source point"
+        )
+    if weights is None:
+        return
+    if weights.shape != source.shape[:-1]:
+        raise ParameterError(
+            f"similarity_transform: weights have shape {tuple(weights.shape)}, "
+            f"expected one for each point, {tuple(source.shape[:-1])}"
+        )
+    if (weights < 0).any():
+        raise ParameterError(f"similarity_transform: a weight is {weights.min().item():.3g}, expected none below 0")
