@@ -59,7 +59,7 @@ class SceneDataset(Dataset[Views]):
 
     def scene(self, key: str) -> ChunkScene:
         """The stored scene of `key`; a case label after "#" is ignored."""
-        return self.folder.scene(key.split(CASE_MARK, 1)[0])
+        return self.folder.scene(key if key in self.folder.chunk_of_key else key.split(CASE_MARK, 1)[0])
 
     def example(
         self, key: str, context_indices: Sequence[int], target_indices: Sequence[int], height: int, width: int

@@ -44,7 +44,8 @@ def write_scenes(
     """Write scenes, taken one by one from `scenes`, as chunks under `<root>/<split>`; the index comes last.
 
     Returns the index. A folder that already has one is refused unless `overwrite`, which first removes that index
-    and the chunks it names. If this fails half way the folder has no index and so cannot be opened by mistake.
+    and the chunks it names. If this fails half way the folder has no index, so it cannot be opened by mistake, and the
+    next call writes over what was left.
     """
     if split not in SPLITS or scenes_per_chunk < 1:
         raise ParameterError(

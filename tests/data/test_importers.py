@@ -207,8 +207,8 @@ def test_positions_are_scaled_as_asked_and_nothing_else_changes(tmp_path, captur
 
 def test_the_depth_hint_encloses_the_true_depth_and_scales_with_the_world(tmp_path, plane_world):
     moving_cameras, photograph = plane_world
-    cameras = moving_cameras(8, 150, 200)
-    images, depth = photograph(cameras, 150, 200, cells=120)
+    cameras = moving_cameras(8, 96, 128)
+    images, depth = photograph(cameras, 96, 128, cells=120)
     write_nerfstudio(tmp_path / "walk", images, cameras)
     hint = import_capture(tmp_path / "walk", tmp_path / "data")
     assert 0.5 * depth.min() < hint.near_hint < depth.min()
