@@ -33,8 +33,6 @@ target_frame: int = 10  # the frame it must predict
 model_name: str = "depthsplat-tiny"  # a name from pmgs_lib.models.MODELS
 
 # %%
-import torch
-
 from pmgs_lib.data import make_scene
 from pmgs_lib.evaluation.methods import GaussianMethod
 from pmgs_lib.evaluation.metrics import psnr

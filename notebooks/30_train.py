@@ -80,7 +80,9 @@ run.save_figure(plots.plot_loss_curve(history.to_frame()), "loss")
 # many steps a row was trained for.
 
 # %%
-run.save_metrics({"steps": steps, "pointmap_weight": pointmap_weight, "last": history.summary(), "excluded": history.excluded})
+run.save_metrics(
+    {"steps": steps, "pointmap_weight": pointmap_weight, "last": history.summary(), "excluded": history.excluded}
+)
 history.to_frame().tail(3).round(5)
 
 # %% [markdown]

@@ -30,3 +30,93 @@ protocol: str = "embedded-smoke"  # name of a protocol, or a .json file
 weights: str = "depthsplat-tiny"  # a model that ships with the library, or a checkpoint
 label: str = "DepthSplat tiny"  # how the report calls this row
 trained_steps: int = 0  # additional steps of training, for the report
+
+# %%
+import pandas as pd
+
+from pmgs_lib.data import load_protocol, make_scenes, open_dataset
+from pmgs_lib.evaluation import evaluate
+from pmgs_lib.evaluation.methods import ExactDepth, GaussianMethod, NearestInput
+from pmgs_lib.models import load_checkpoint
+from pmgs_lib.suite import current_run
+from pmgs_lib.ui import plots
+
+run = current_run()
+rules = load_protocol(run.resolve(protocol) if protocol.endswith(".json") else protocol)
+
+# %% [markdown]
+# ## Scenes and protocol
+# Which frames are given and which are asked for was fixed in a file before anything was trained.
+
+# %%
+folder = run.resolve(scenes) if scenes else run.artifact("scenes")
+if not scenes:
+    made = rules.test
+    make_scenes(made.seed, count=made.count, folder=folder, frames=made.frames, height=made.height, width=made.width)
+dataset = open_dataset(folder, near=rules.near, far=rules.far)
+print(f"protocol {rules.name}, {rules.expected.scenes} scenes, digest {rules.digest[:12]}")
+
+# %% [markdown]
+# ## Methods
+# The model, and the controls: a copy of the nearest input, and Gaussians at the exact depth of every input pixel where that
+# is known. A model below the first control has learnt nothing; what separates it from the second is its geometry.
+
+# %%
+model = load_checkpoint(run.resolve(weights) if weights.endswith(".safetensors") else weights)
+known = dataset.scene(rules.keys[0]).depth is not None
+methods = [NearestInput(), *([ExactDepth()] if known else []), GaussianMethod(model, name=label)]
+
+# %% [markdown]
+# ## Evaluate
+
+# %%
+pictures = {}
+results = []
+for method in methods:
+
+    def keep(key, example, output, name=method.name):
+        pictures.setdefault(key, (example, {}))[1][name] = output
+
+    results.append(evaluate(method, dataset, rules, on_scene=keep))
+account = results[0].ledger
+print(f"{len(account.listed)} listed = {len(account.scored)} scored + {len(account.skipped)} skipped")
+
+# %% [markdown]
+# Means over target views and then over scenes; "inside" lies between the input views, "outside" beyond them, where a method
+# must know surfaces rather than interpolate pictures.
+
+# %%
+table = pd.DataFrame(
+    {
+        (result.method, split): {name: value for name, value in means.items() if value is not None}
+        for result in results
+        for split, means in result.means.items()
+    }
+).T.dropna(axis=1, how="all")
+table.round(3)
+
+# %% [markdown]
+# ## Look
+# The first scene, one target outside the span of the inputs, by every method on the same scales: the holes and the torn edges
+# are what the numbers above measure.
+
+# %%
+example, outputs = pictures[account.scored[0]]
+run.save_figure(plots.plot_comparison(example, outputs, target=example.target.count - 1), "outside")
+
+# %%
+run.save_figure(plots.plot_comparison(example, outputs, target=0), "inside")
+
+# %%
+for name, reasons in results[-1].missing.items():
+    print(f"{name}: no value, {'; '.join(reasons)}")
+
+# %%
+pd.concat([result.to_frame().assign(method=result.method) for result in results]).to_csv(
+    run.artifact("targets.csv"), index=False
+)
+run.save_metrics({"trained_steps": trained_steps, "results": [result.to_json() for result in results]})
+
+# %% [markdown]
+# **Limits.** A handful of small scenes: differences of a few hundredths of a decibel mean nothing here. LPIPS needs VGG weights
+# that are not part of the library; without them its cells say so.

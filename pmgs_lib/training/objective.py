@@ -11,7 +11,8 @@ from pmgs_lib.errors import ParameterError
 from pmgs_lib.losses import PointmapLoss, inverse_depth_l1, mean_squared_error
 from pmgs_lib.models.base import Prediction
 from pmgs_lib.pointmaps.base import PointmapSource
-from pmgs_lib.rasterizers.base import Rendering, render_with_settings
+from pmgs_lib.rasterizers import render_with_settings
+from pmgs_lib.rasterizers.base import Rendering
 from pmgs_lib.training.config import TrainingConfig
 from pmgs_lib.views import Example
 

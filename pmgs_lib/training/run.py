@@ -1,21 +1,24 @@
 """A whole training from one description: scenes, model, steps, and weights with a card of how they came about."""
 
+import logging
 import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
 from pmgs_lib.data import load_protocol, open_dataset
 from pmgs_lib.data.dataset import TrainingDataset, training_loader
 from pmgs_lib.data.protocols import Protocol
 from pmgs_lib.errors import ParameterError
-from pmgs_lib.evaluation import EvaluationResult, EvaluationSettings, evaluate
+from pmgs_lib.evaluation import EvaluationResult, evaluate
 from pmgs_lib.evaluation.methods import GaussianMethod
 from pmgs_lib.models import build_model, load_checkpoint, save_checkpoint
 from pmgs_lib.pointmaps import build_pointmap_source
@@ -23,6 +26,9 @@ from pmgs_lib.training.config import TrainingConfig
 from pmgs_lib.training.history import TrainingHistory
 from pmgs_lib.training.trainer import Trainer
 
+logger = logging.getLogger(__name__)
+
+TOLD_EVERY = 200  # steps between two lines of the log
 WEIGHTS_FILE = "model.safetensors"
 HISTORY_FILE = "history.csv"
 
@@ -55,7 +61,7 @@ def run_training(
     output: Path,
     *,
     on_step: Callable[[int, TrainingHistory], None] | None = None,
-    dtype: str = "float32",
+    dtype: Literal["float32", "float16"] = "float32",
 ) -> TrainingHistory:
     """Train as `run` says and write weights, card and history into `output`. Raises what training and data raise."""
     torch.manual_seed(run.training.seed)
@@ -103,18 +109,16 @@ def training_examples(run: TrainingRun, protocol: Protocol) -> TrainingDataset:
 def _validation(run: TrainingRun, model: nn.Module) -> dict[str, object] | None:
     if run.validation_scenes is None:
         return None
-    result = evaluate_model(model, run.validation_scenes, load_protocol(run.validation_protocol or run.protocol))
-    return {"protocol": result.protocol, "scenes": len(result.scores), "means": result.means}
+    protocol = load_protocol(run.validation_protocol or run.protocol)
+    result = evaluate_model(model, run.validation_scenes, protocol)
+    return {"protocol": protocol.name, "scenes": len(result.scores), "means": result.means}
 
 
 def evaluate_model(model: nn.Module, scenes: str | Path, protocol: Protocol) -> EvaluationResult:
     """Scores of a model on a protocol's scenes, on the device the model is on."""
     device = next(model.parameters()).device
     dataset = open_dataset(scenes, "test", near=protocol.near, far=protocol.far)
-    settings = EvaluationSettings(
-        height=protocol.height, width=protocol.width, limit_m=protocol.metrics.limit_m, device=str(device)
-    )
-    return evaluate(GaussianMethod(model), dataset, protocol, settings)
+    return evaluate(GaussianMethod(model), dataset, protocol, device=str(device))
 
 
 def _commit() -> str:
@@ -125,3 +129,18 @@ def _commit() -> str:
         return subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def train_from_file(config: str, output: str, *, dtype: Literal["float32", "float16"] = "float32") -> str:
+    """Train as a YAML file of `TrainingRun` fields says; weights, card and history go to the folder `output`."""
+    try:
+        run = TrainingRun.model_validate(yaml.safe_load(Path(config).read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError) as fault:
+        raise ParameterError(f"training {config}: {' '.join(str(fault).split())}; correct the file") from None
+    history = run_training(run, Path(output), dtype=dtype, on_step=_tell)
+    return f"{output}: {len(history.rows)} steps, photometric loss {history.summary()['photometric']:.5f}"
+
+
+def _tell(step: int, history: TrainingHistory) -> None:
+    if step % TOLD_EVERY == 0:
+        logger.info("step %d: %s", step, {name: round(value, 5) for name, value in history.summary().items()})
