@@ -6,7 +6,6 @@ card beside it says where they come from and which bytes it speaks of.
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -134,19 +133,19 @@ def _read_released(path: Path) -> dict[str, Tensor]:
     """Tensors of a released file under the names of our modules, whatever it wraps them in."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # damaged bytes make the unpickler raise almost anything
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"checkpoint {path}: holds no plain tensors or is damaged ({reason}); fetch it again"
         ) from error
+    prefix = ""
+    if isinstance(content, Mapping) and "state_dict" in content:
+        content = content["state_dict"]
+    elif isinstance(content, Mapping) and "model" in content:  # depth models: keys are relative to the depth network
+        content, prefix = content["model"], "depth_predictor."
     if not isinstance(content, Mapping):
         raise CheckpointError(f"checkpoint {path}: holds a {type(content).__name__}; expected a dictionary of tensors")
-    prefix = ""
-    if "state_dict" in content:
-        content = content["state_dict"]
-    elif "model" in content:  # depth models: keys are relative to the depth network
-        content, prefix = content["model"], "depth_predictor."
-    foreign = [key for key, value in content.items() if not isinstance(value, Tensor)]
+    foreign = [str(key) for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if foreign:
         raise CheckpointError(f"checkpoint {path}: {_listed(foreign)} no tensors; expected weights only")
     return {prefix + key.removeprefix("encoder."): value for key, value in content.items()}

@@ -1,0 +1,258 @@
+"""DepthSplat as a whole, at the size that ships with the library: contract, gradients, refusals."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from pmgs_lib.cameras import Cameras
+from pmgs_lib.errors import ParameterError
+from pmgs_lib.models import MODELS, build_model, named_config
+from pmgs_lib.models.base import Prediction
+from pmgs_lib.models.depthsplat.config import DepthSplatConfig
+from pmgs_lib.views import Views
+
+HEIGHT, WIDTH = 32, 48
+
+
+def context(batch: int = 1, views: int = 2, height: int = HEIGHT, width: int = WIDTH) -> Views:
+    generator = torch.Generator().manual_seed(5)
+    poses = torch.eye(4).repeat(batch, views, 1, 1)
+    poses[..., :3, 3] = 0.2 * torch.randn(batch, views, 3, generator=generator)
+    angle = 0.1 * torch.randn(batch, views, generator=generator)
+    poses[..., 0, 0] = poses[..., 2, 2] = angle.cos()
+    poses[..., 0, 2], poses[..., 2, 0] = angle.sin(), -angle.sin()
+    intrinsics = torch.tensor([[0.9, 0, 0.5], [0, 0.9 * width / height, 0.5], [0, 0, 1]]).repeat(batch, views, 1, 1)
+    images = torch.rand(batch, views, 3, height, width, generator=generator)
+    images = torch.nn.functional.avg_pool2d(images.flatten(0, 1), 5, 1, 2).unflatten(0, (batch, views))
+    return Views(images, Cameras(poses, intrinsics), torch.full((batch,), 0.5), torch.full((batch,), 40.0))
+
+
+@pytest.fixture(scope="module")
+def tiny() -> torch.nn.Module:
+    torch.manual_seed(1)
+    return build_model("depthsplat-tiny").eval()
+
+
+def disturbed(name: str = "depthsplat-tiny", **overrides) -> torch.nn.Module:
+    """A network without any zero weights, so that nothing hides behind an initialisation."""
+    torch.manual_seed(1)
+    model = build_model(name, **overrides)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return model
+
+
+def tensors(prediction: Prediction) -> dict[str, torch.Tensor]:
+    return vars(prediction.gaussians) | {"depth": prediction.depth}
+
+
+def assert_same(left: Prediction, right: Prediction, atol: float = 0.0) -> None:
+    for name, value in tensors(left).items():
+        torch.testing.assert_close(value, tensors(right)[name], atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_tiny_is_small():
+    assert sum(parameter.numel() for parameter in build_model("depthsplat-tiny").parameters()) <= 2_000_000
+
+
+@torch.no_grad()
+def test_untrained_gaussians_are_what_the_images_show(tiny):
+    views = context(batch=2)
+    prediction = tiny(views)
+    count = 2 * HEIGHT * WIDTH
+    assert prediction.gaussians.means.shape == (2, count, 3)
+    assert prediction.gaussians.degree == 1
+    assert prediction.depth.shape == (2, 2, HEIGHT, WIDTH)
+    assert (prediction.depth >= 0.5 - 1e-5).all()
+    assert (prediction.depth <= 40 + 1e-3).all()
+    assert prediction.intermediates == ()
+    assert prediction.settings == tiny.config.rendering
+    # One Gaussian a pixel, in the order of views, rows and columns, less than a pixel from its own pixel's ray.
+    pixels, depth = views.cameras[:, 1].project(prediction.gaussians.means[:, count // 2 :], HEIGHT, WIDTH)
+    torch.testing.assert_close(depth.unflatten(1, (HEIGHT, WIDTH)), prediction.depth[:, 1], atol=1e-4, rtol=1e-4)
+    y, x = torch.meshgrid(torch.arange(HEIGHT) + 0.5, torch.arange(WIDTH) + 0.5, indexing="ij")
+    assert (pixels.unflatten(1, (HEIGHT, WIDTH)) - torch.stack([x, y], dim=-1)).abs().max() <= 0.5 + 1e-3
+    shown = prediction.gaussians.harmonics[:, :, 0] * 0.28209479 + 0.5
+    torch.testing.assert_close(shown, views.images.movedim(2, -1).flatten(1, 3), atol=1e-5, rtol=0)
+    assert prediction.gaussians.harmonics[:, :, 1:].abs().max() == 0
+    assert prediction.gaussians.opacities.mean() == pytest.approx(0.8, abs=0.1)
+
+
+def test_every_parameter_learns():
+    model = disturbed().train()
+    prediction = model(context(height=64, width=112))
+    values = [value for name, value in tensors(prediction).items() if name != "depth"]
+    sum((value * torch.randn_like(value)).sum() for value in [*values, 1 / prediction.depth]).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        # A bias before an instance norm cannot matter.
+        assert parameter.grad.abs().max() > 0 or "downsample.0.bias" in name, name
+
+
+def test_same_seed_same_network_same_prediction():
+    first, second = disturbed().eval(), disturbed().eval()
+    with torch.no_grad():
+        assert_same(first(context()), second(context()))
+        assert_same(first(context()), first(context()))
+
+
+@torch.no_grad()
+def test_scenes_of_a_batch_do_not_see_each_other():
+    model, views = disturbed().eval(), context(batch=3)
+    together, order = model(views), torch.tensor([2, 0, 1])
+    permuted = model(views[order])
+    for name, value in tensors(together).items():
+        torch.testing.assert_close(tensors(permuted)[name], value[order], atol=1e-4, rtol=1e-4)
+    alone = model(views[:1])
+    torch.testing.assert_close(alone.depth, together.depth[:1], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_order_of_views_does_not_matter_to_each_view():
+    model, views = disturbed().eval(), context(views=4)
+    order = torch.tensor([3, 1, 0, 2])
+    turned = Views(views.images[:, order], views.cameras[:, order], views.near, views.far)
+    torch.testing.assert_close(model(turned).depth, model(views).depth[:, order], atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_moved_and_turned_world_moves_and_turns_the_gaussians():
+    model, views = disturbed().eval(), context(views=3)
+    motion = torch.eye(4)
+    motion[:3, :3] = torch.linalg.qr(torch.randn(3, 3))[0]
+    motion[:3, 0] *= torch.linalg.det(motion[:3, :3])
+    motion[:3, 3] = torch.tensor([3.0, -2.0, 1.0])
+    moved = Views(
+        views.images, Cameras(motion @ views.cameras.world_from_camera, views.cameras.intrinsics), views.near, views.far
+    )
+    expected, found = model(views).gaussians[0].transformed(motion), model(moved).gaussians[0]
+    torch.testing.assert_close(found.means, expected.means, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(found.covariances(), expected.covariances(), atol=1e-4, rtol=1e-2)
+    torch.testing.assert_close(found.harmonics, expected.harmonics, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("scales", [1, 2])
+def test_training_mode_adds_the_coarse_estimates(scales):
+    model = disturbed(scales=scales, upsample=4 // scales, unet_channels=64, unet_head_width=32).train()
+    prediction = model(context())
+    assert len(prediction.intermediates) == scales - 1
+    for early in prediction.intermediates:
+        assert early.depth.shape == prediction.depth.shape
+        assert not torch.equal(early.depth, prediction.depth)
+        assert torch.equal(early.gaussians.opacities, prediction.gaussians.opacities)
+        assert torch.equal(early.gaussians.harmonics, prediction.gaussians.harmonics)
+        assert not torch.equal(early.gaussians.means, prediction.gaussians.means)
+    model.eval()
+    with torch.no_grad():
+        assert model(context()).intermediates == ()
+
+
+@torch.no_grad()
+def test_depth_only_model_predicts_the_same_depth_without_gaussians():
+    full = disturbed().eval()
+    depth_only = build_model("depthsplat-tiny", color=None).eval()
+    state = {key: value for key, value in full.state_dict().items() if key.startswith("depth_predictor.")}
+    depth_only.load_state_dict(state)
+    prediction = depth_only(context())
+    assert prediction.gaussians is None
+    torch.testing.assert_close(prediction.depth, full(context()).depth)
+
+
+@torch.no_grad()
+def test_half_precision_keeps_geometry_in_full_precision():
+    model = disturbed().eval()
+    exact = model(context())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = model(context())
+    assert all(value.dtype == torch.float32 for value in tensors(rough).values())
+    assert (1 / rough.depth - 1 / exact.depth).abs().median() < 0.02
+
+
+@pytest.mark.parametrize("size", [(64, 32), (48, 80), (16, 32)])
+@torch.no_grad()
+def test_portrait_and_other_sizes(tiny, size):
+    assert tiny(context(height=size[0], width=size[1])).depth.shape[-2:] == size
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        (context(views=1), "DepthSplat: 1 context view; expected at least 2"),
+        (
+            context(height=60),
+            "images of 60 x 48; expected multiples of 16: crop or resize them, for example to 48 x 48",
+        ),
+        (context()[0], r"batch shape \(\); expected \(batch,\)"),
+        (
+            Views(context().images, context().cameras, torch.ones(1), torch.ones(1)),
+            r"depth ranges 1\.\.1; expected 0 <",
+        ),
+    ],
+    ids=["one view", "odd size", "no batch", "empty range"],
+)
+def test_unusable_views_are_refused(tiny, views, message):
+    with pytest.raises(ParameterError, match=message):
+        tiny(views)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"scales": 3}, "scales 3 with upsample 4 is not supported"),
+        ({"vit": "vitg"}, "no transformer preset 'vitg'"),
+        ({"unet_channels": 44}, "unet_channels 44"),
+        ({"transformer_depth": 2}, "transformer_depth: Extra inputs are not permitted"),
+        ({"candidates": "many"}, "candidates: .* valid integer"),
+    ],
+)
+def test_unusable_configurations_are_refused(overrides, message):
+    with pytest.raises(ParameterError, match=message):
+        build_model("depthsplat-tiny", **overrides)
+
+
+def test_unknown_model_lists_the_zoo():
+    with pytest.raises(
+        ParameterError, match=r"'depthsplat-huge': is not in the zoo; expected one of .*depthsplat-tiny"
+    ):
+        build_model("depthsplat-huge")
+
+
+def test_released_configurations_keep_every_quirk_and_new_training_none():
+    for name in MODELS:
+        config = named_config(name)
+        assert DepthSplatConfig.model_validate(config.model_dump()) == config
+        released = name != "depthsplat-tiny"
+        assert config.scrambled_window_mask == config.reference_intrinsics == released
+        assert (config.rendering.near_plane_factor is not None) == released
+        if config.color is not None:
+            assert config.color.adapter.released_harmonics == config.color.metric_depth_input == released
+            assert (config.color.adapter.scale_map == "softplus") == released
+
+
+COMPILE = """
+import torch
+from pmgs_lib.cameras import Cameras
+from pmgs_lib.models import build_model
+from pmgs_lib.views import Views
+torch.manual_seed(0)
+model = build_model("depthsplat-tiny").eval()
+poses = torch.eye(4).repeat(1, 2, 1, 1)
+poses[0, 1, 0, 3] = 0.3
+intrinsics = torch.tensor([[0.9, 0, 0.5], [0, 0.9, 0.5], [0, 0, 1]]).repeat(1, 2, 1, 1)
+views = Views(torch.rand(1, 2, 3, 64, 64), Cameras(poses, intrinsics), torch.ones(1), torch.full((1,), 9.0))
+with torch.no_grad():
+    eager, compiled = model(views), torch.compile(model, backend="eager", fullgraph=True)(views)
+assert torch.equal(eager.depth, compiled.depth)
+assert torch.equal(eager.gaussians.harmonics, compiled.gaussians.harmonics)
+"""
+
+
+@pytest.mark.prove
+def test_the_network_is_one_graph():
+    """In a process of its own: the shape checks of the tests would break the graph."""
+    result = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
