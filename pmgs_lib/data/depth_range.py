@@ -21,11 +21,11 @@ from pmgs_lib.cameras import Cameras
 LONGER_SIDE = 320  # pixels; enough for some hundred features, and a tenth of a second a picture
 MAX_PAIRS = 8
 MAX_TURN = math.cos(math.radians(35.0))  # between optical axes; beyond it few features match
-MIN_PARALLAX = math.cos(math.radians(0.75))  # between rays; below it depth is mostly noise
+MIN_PARALLAX = math.cos(math.radians(0.5))  # between rays; below it depth is mostly noise
 MAX_REPROJECTION = 1.5  # pixels at LONGER_SIDE
 MIN_POINTS = 40
 PERCENTILES = (0.02, 0.98)
-MARGINS = (0.7, 2.0)
+MARGINS = (0.5, 3.0)  # nearest and farthest things are few or without texture, so matches miss them
 
 
 @dataclass(frozen=True)
