@@ -19,7 +19,6 @@ NAMES = {
     "Ledger": "pmgs_lib.evaluation.ledger",
     "MethodOutput": "pmgs_lib.evaluation.methods",
     "evaluate": "pmgs_lib.evaluation.benchmark",
-    "EvaluationSettings": "pmgs_lib.evaluation.benchmark",
     "EvaluationResult": "pmgs_lib.evaluation.results",
 }
 

@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol as Interface
+from typing import runtime_checkable
 
 from torch import Tensor, nn
 
+from pmgs_lib.data.protocols import Protocol
 from pmgs_lib.errors import DataError, ParameterError, RunError
 from pmgs_lib.evaluation.ledger import Ledger
 from pmgs_lib.evaluation.lpips import LpipsUnavailable, load_lpips, lpips
@@ -21,6 +23,7 @@ POINT_METRICS = ("accuracy_m", "completeness_m", "overall_m")
 NO_EXACT_DEPTH = "the data has no exact depth"
 
 
+@runtime_checkable
 class Dataset(Interface):
     """What the benchmark asks of a data set."""
 
@@ -29,35 +32,27 @@ class Dataset(Interface):
     ) -> Example: ...
 
 
-class EvaluationProtocol(Interface):
-    """What the benchmark asks of a protocol: its name, its scenes, and for each the frames to give and to ask for."""
-
-    name: str
-    keys: Sequence[str]
-
-    def evaluation_views(self, key: str) -> tuple[Sequence[int], Sequence[int], Sequence[int]]: ...
-
-
 def evaluate(
     method: Method,
     dataset: Dataset,
-    protocol: EvaluationProtocol,
-    settings: EvaluationSettings,
+    protocol: Protocol,
     *,
+    device: str = "cpu",
     lpips_network: nn.Module | LpipsUnavailable | None = None,
     on_scene: Callable[[str, Example, MethodOutput], None] | None = None,
 ) -> EvaluationResult:
-    """Score `method` on every scene of `protocol`.
+    """Score `method` on every scene of `protocol`, at the protocol's image size and point-cloud range.
 
     A scene is skipped, with its reason in the ledger, only for a `DataError`; anything else is raised. A metric that is
     not finite raises `RunError` naming scene, view and metric. `lpips_network` comes from `load_lpips` (the default);
     `on_scene` sees each scored scene, e.g. to keep pictures.
     """
+    settings = _settings(protocol, device)
     network = load_lpips() if lpips_network is None else lpips_network
-    ledger, scores = Ledger.of(list(protocol.keys)), []
+    ledger, scores = Ledger.of(protocol.keys), []
     for key in ledger.listed:
         try:
-            scene = _open_scene(dataset, protocol, key, settings)
+            scene = _open_scene(dataset, protocol, key, device)
             output = method(scene.example)
             score = _score_scene(scene, output, network, settings.limit_m)
         except DataError as error:
@@ -67,7 +62,18 @@ def evaluate(
             on_scene(key, scene.example, output)
         scores.append(score)
         ledger.score(key)
-    return EvaluationResult(method.name, method.control, protocol.name, settings, tuple(scores), ledger.close())
+    return EvaluationResult(method.name, method.control, settings, tuple(scores), ledger.close())
+
+
+def _settings(protocol: Protocol, device: str) -> EvaluationSettings:
+    return EvaluationSettings(
+        protocol=protocol.name,
+        protocol_digest=protocol.digest,
+        height=protocol.height,
+        width=protocol.width,
+        limit_m=protocol.metrics.limit_m,
+        device=device,
+    )
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,12 @@ class _Scene:
     splits: tuple[Split, ...]
 
 
-def _open_scene(dataset: Dataset, protocol: EvaluationProtocol, key: str, settings: EvaluationSettings) -> _Scene:
+def _open_scene(dataset: Dataset, protocol: Protocol, key: str, device: str) -> _Scene:
     context, inside, outside = protocol.evaluation_views(key)
     frames = (*inside, *outside)
-    example = dataset.example(key, context, frames, settings.height, settings.width)
+    example = dataset.example(key, context, frames, protocol.height, protocol.width)
     splits: tuple[Split, ...] = (*["inside"] * len(inside), *["outside"] * len(outside))
-    return _Scene(key, example.to(settings.device), frames, splits)
+    return _Scene(key, example.to(device), frames, splits)
 
 
 def _score_scene(

@@ -55,7 +55,7 @@ def ssim(
     images: Float[Tensor, "*batch 3 height width"], references: Float[Tensor, "*batch 3 height width"]
 ) -> Float[Tensor, "*batch"]:
     """Structural similarity (Wang et al. 2004), one value an image, by scikit-image as the released code calls it:
-    Gaussian window (sigma 1.5, 11x11), data range 1, sample covariance, mean over channels without a border of 5 pixels.
+    Gaussian window (sigma 1.5, 11x11), data range 1, sample covariance, 5 border pixels left out, mean over channels.
 
     Images are *not* clipped, so a rendered value above 1 counts as it is. Raises `ParameterError` below 11x11 pixels.
     """

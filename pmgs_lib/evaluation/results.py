@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from pmgs_lib.evaluation.ledger import Ledger
 from pmgs_lib.evaluation.metrics import METRICS
@@ -20,14 +20,17 @@ SCENE_METRICS = tuple(name for name in METRICS if name not in TARGET_METRICS)
 
 
 class EvaluationSettings(BaseModel):
-    """How an evaluation looks at its scenes: image size in pixels, range of the point clouds in metres, device."""
+    """How an evaluation looked at its scenes: protocol and its digest, image size in pixels, range of the point clouds
+    in world units (None: all), device."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
-    limit_m: float | None = Field(default=None, gt=0)
-    device: str = "cpu"
+    protocol: str
+    protocol_digest: str
+    height: int
+    width: int
+    limit_m: float | None
+    device: str
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,6 @@ class EvaluationResult:
 
     method: str
     control: bool
-    protocol: str
     settings: EvaluationSettings
     scores: Sequence[SceneScore]
     ledger: Ledger
@@ -92,7 +94,6 @@ class EvaluationResult:
         return {
             "method": self.method,
             "control": self.control,
-            "protocol": self.protocol,
             "settings": self.settings.model_dump(),
             "ledger": self.ledger.to_json(),
             "means": self.means,

@@ -1,0 +1,15 @@
+"""What people look at: figures in one style, rich views of the library's types, and the explorer."""
+
+from pmgs_lib._lazy import lazy_names
+
+NAMES = {
+    "plot_views": "pmgs_lib.ui.plots",
+    "plot_prediction": "pmgs_lib.ui.plots",
+    "plot_comparison": "pmgs_lib.ui.plots",
+    "plot_metrics": "pmgs_lib.ui.plots",
+    "plot_loss_curve": "pmgs_lib.ui.plots",
+    "plot_point_clouds": "pmgs_lib.ui.cloud_plots",
+    "register_displays": "pmgs_lib.ui.displays",
+}
+
+__getattr__, __dir__ = lazy_names(__name__, NAMES)
