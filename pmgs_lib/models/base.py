@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
@@ -29,3 +30,8 @@ class Prediction:
     depth: Float[Tensor, "*batch view h w"] | None
     settings: RenderingSettings
     intermediates: tuple["Prediction", ...] = ()
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """`x` in float32 if it is in half precision, else as it is: for geometry and probabilities under autocast."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

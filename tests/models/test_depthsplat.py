@@ -162,6 +162,16 @@ def test_depth_only_model_predicts_the_same_depth_without_gaussians():
     torch.testing.assert_close(prediction.depth, full(context()).depth)
 
 
+@pytest.mark.parametrize("scales", [1, 2])
+@torch.no_grad()
+def test_double_precision_is_double_all_the_way(scales):
+    model = disturbed(scales=scales, upsample=4 // scales, unet_channels=64, unet_head_width=32).eval()
+    single, double = model(context()), model.double()(context().to(torch.float64))
+    assert all(value.dtype == torch.float64 for value in tensors(double).values())
+    torch.testing.assert_close(1 / single.depth.double(), 1 / double.depth, atol=2e-5, rtol=0)
+    torch.testing.assert_close(single.gaussians.harmonics.double(), double.gaussians.harmonics, atol=1e-4, rtol=0)
+
+
 @torch.no_grad()
 def test_half_precision_keeps_geometry_in_full_precision():
     model = disturbed().eval()

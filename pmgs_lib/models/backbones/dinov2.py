@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pmgs_lib.models.base import ModelConfig
+from pmgs_lib.models.base import ModelConfig, full_precision
 
 # The released position code is resized for a grid 0.1 larger than the real one; weights were trained with it.
 POSITION_OFFSET = 0.1
@@ -144,7 +144,7 @@ class DinoV2(nn.Module):
         side = self.config.position_grid
         if (rows, columns) == (side, side):
             return self.pos_embed
-        grid = self.pos_embed[:, 1:].mT.unflatten(-1, (side, side)).float()
+        grid = full_precision(self.pos_embed[:, 1:].mT.unflatten(-1, (side, side)))
         factors = [(rows + POSITION_OFFSET) / side, (columns + POSITION_OFFSET) / side]
         resized = functional.interpolate(grid, scale_factor=factors, mode="bicubic")
-        return torch.cat([self.pos_embed[:, :1].float(), resized.flatten(2).mT], dim=1)
+        return torch.cat([self.pos_embed[:, :1], resized.flatten(2).mT], dim=1)

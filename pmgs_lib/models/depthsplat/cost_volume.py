@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pmgs_lib.cameras import Cameras
+from pmgs_lib.models.base import full_precision
 
 # Points that come this close to (or behind) the other camera are projected as if they were at this depth.
 MIN_DEPTH = 1e-3
@@ -60,7 +61,7 @@ def matching_cost(
     which projects with the intrinsics of the view it comes from: wrong where focal lengths differ.
     """
     batch, views, channels, rows, columns = features.shape
-    features = features.float()
+    features = full_precision(features)
     scene = torch.arange(batch, device=features.device)[:, None]
     depth = (1 / inverse_depth).expand(-1, -1, -1, rows, columns)
     total = torch.zeros_like(depth)

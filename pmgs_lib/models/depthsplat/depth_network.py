@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pmgs_lib.models.backbones.cnn import ResidualPyramid
 from pmgs_lib.models.backbones.dinov2 import DinoV2
+from pmgs_lib.models.base import full_precision
 from pmgs_lib.models.depthsplat.config import DepthSplatConfig
 from pmgs_lib.models.depthsplat.cost_volume import coarse_candidates, fine_candidates, matching_cost
 from pmgs_lib.models.depthsplat.transformer import MultiViewTransformer, nearest_views
@@ -162,7 +163,7 @@ class DepthPredictor(nn.Module):
             ).flatten(0, 1)
         x = torch.cat([cost.to(cnn.dtype), cnn, matching.to(cnn.dtype), mono.to(cnn.dtype)], dim=1)
         refined = self.regressor[scale](x, views) + self.regressor_residual[scale](x)
-        probability = self.depth_head[scale](refined).float().softmax(dim=1)
+        probability = full_precision(self.depth_head[scale](refined)).softmax(dim=1)
         return (probability * candidates).sum(1), probability
 
     @torch.no_grad()
@@ -170,7 +171,7 @@ class DepthPredictor(nn.Module):
         self, scale: int, context: Views, size: tuple[int, int], coarser: Tensor | None
     ) -> Float[Tensor, "frame candidate #row #column"]:
         """Inverse depths to try: the whole range at the coarse scale, then around the coarser estimate."""
-        near, far = (x.float().repeat_interleave(context.count) for x in (context.near, context.far))
+        near, far = frame_range(context)
         count = self.config.candidates
         if coarser is None:
             return coarse_candidates(near, far, count)[:, :, None, None]
@@ -182,11 +183,19 @@ class DepthPredictor(nn.Module):
         self, inverse_depth: Float[Tensor, "frame row column"], context: Views, taps: tuple, features: dict[str, Tensor]
     ) -> Float[Tensor, "frame h w"]:
         """Inverse depth at image size: resized, corrected by the upsampler, and cut at the depth range."""
-        correction = self.upsampler(taps, features)[:, 0].float()
+        correction = full_precision(self.upsampler(taps, features)[:, 0])
         size = (context.height, context.width)
-        near, far = (x.float().repeat_interleave(context.count)[:, None, None] for x in (context.near, context.far))
+        near, far = (
+            full_precision(x).repeat_interleave(context.count)[:, None, None] for x in (context.near, context.far)
+        )
         full = resize(inverse_depth[:, None], size)[:, 0] + correction
         return torch.minimum(torch.maximum(full, 1 / far), 1 / near)
+
+
+def frame_range(context: Views) -> tuple[Float[Tensor, " frame"], Float[Tensor, " frame"]]:
+    """Near and far of every view of every scene."""
+    near, far = (full_precision(x).repeat_interleave(context.count) for x in (context.near, context.far))
+    return near, far
 
 
 def feature_channels(config: DepthSplatConfig) -> dict[str, int]:

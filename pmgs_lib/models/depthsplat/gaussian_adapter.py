@@ -16,6 +16,7 @@ from pmgs_lib.cameras import Cameras
 from pmgs_lib.gaussians import Gaussians
 from pmgs_lib.geometry.harmonics import change_of_basis, harmonics_basis
 from pmgs_lib.geometry.pose import matrix_to_quaternion, quaternion_multiply, wxyz_from_xyzw
+from pmgs_lib.models.base import full_precision
 from pmgs_lib.models.depthsplat.config import AdapterConfig
 from pmgs_lib.views import Views
 
@@ -60,7 +61,7 @@ class GaussianAdapter(nn.Module):
         depth: Float[Tensor, "batch view h w"],
         context: Views,
     ) -> CameraGaussians:
-        raw = raw.flatten(-2).mT.float()
+        raw = full_precision(raw.flatten(-2).mT)
         opacity, offset, scale, quaternion, harmonics = raw.split([1, 2, 3, 4, self.channels - 10], dim=-1)
         height, width = depth.shape[-2:]
         depth = depth.flatten(-2)
