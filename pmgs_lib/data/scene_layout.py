@@ -1,0 +1,86 @@
+"""What a layout of an embedded scene hands on, and how it becomes a lit scene for the kernels."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from pmgs_lib.data.scene_geometry import SceneBuilder, bounds
+from pmgs_lib.data.scene_light_kernels import Light, Probes, Scene, bake_probes
+from pmgs_lib.data.scene_textures import texture_atlas
+
+PROBE_RAYS = 128
+BOUNCES = 2
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A furnished room or a street, before light; lengths in metres, colours linear."""
+
+    builder: SceneBuilder
+    walk: tuple[float, float, float, float]  # lowest x, y and highest x, y of the camera
+    targets: list[np.ndarray]  # points worth looking at
+    sun_direction: np.ndarray  # towards the sun
+    sun: tuple[float, float, float]
+    lamps: list[tuple[np.ndarray, tuple[float, float, float]]]
+    probe_range: tuple[tuple[float, float, float], tuple[float, float, float]]  # corners of the lit volume
+    probe_cell: float
+    sky_level: float = 1.0
+    fill: float = 0.0  # light from all sides that the first bounce starts from, for what few bounces leave out
+
+
+def sun_direction(azimuth: float, elevation: float) -> np.ndarray:
+    """Unit vector towards a sun at an azimuth (counter-clockwise from x) and an elevation, both in radians."""
+    level = math.cos(elevation)
+    return np.array([level * math.cos(azimuth), level * math.sin(azimuth), math.sin(elevation)])
+
+
+def unlit_scene(layout: Layout) -> Scene:
+    """The scene with all its lights, but no bounced light yet and an exposure of one."""
+    geometry, surface, names = layout.builder.build()
+    rng = layout.builder.rng
+    sky = np.array([0.40, 0.55, 0.80]) * layout.sky_level * rng.uniform(0.9, 1.1)
+    horizon = np.array([0.80, 0.86, 0.92]) * layout.sky_level * rng.uniform(0.95, 1.05)
+    lamps = layout.lamps
+    light = Light(
+        sun_direction=np.array(layout.sun_direction, dtype=float),
+        sun=np.array(layout.sun, dtype=float),
+        lamp_position=np.array([position for position, _ in lamps]).reshape(-1, 3),
+        lamp=np.array([color for _, color in lamps], dtype=float).reshape(-1, 3),
+        zenith=np.array(sky, dtype=float),
+        horizon=np.array(horizon, dtype=float),
+        cloud_offset=np.array(rng.uniform(0, 500, 3), dtype=float),
+        cloud_cover=float(rng.uniform(0.3, 0.8)),
+        exposure=1.0,
+    )
+    low, high = (np.array(corner) for corner in layout.probe_range)
+    shape = tuple(np.ceil((high - low) / layout.probe_cell).astype(int) + 1)
+    probes = Probes(np.full((*shape, 6, 3), layout.fill), np.ones(shape), low, layout.probe_cell)
+    return Scene(geometry, surface, texture_atlas(names), light, probes)
+
+
+def with_bounced_light(scene: Scene) -> Scene:
+    """The scene with probes that hold sky light and light bounced off surfaces.
+
+    Each round of rays sees the light of the round before, so `BOUNCES` rounds carry that many reflections.
+    """
+    directions = _sphere(PROBE_RAYS)
+    for _ in range(BOUNCES):
+        old = scene.probes
+        fresh = old._replace(cube=np.zeros_like(old.cube), valid=np.zeros_like(old.valid))
+        bake_probes(*scene, directions, fresh)
+        scene = scene._replace(probes=fresh)
+    return scene
+
+
+def primitive_bounds(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest corners of the boxes around all primitives, each (primitive 3)."""
+    return bounds(*scene.geometry[:4])
+
+
+def _sphere(count: int) -> np.ndarray:
+    """Evenly spread unit vectors (count 3): a golden-angle spiral."""
+    index = np.arange(count) + 0.5
+    z, angle = 1 - 2 * index / count, math.pi * (1 + math.sqrt(5)) * index
+    level = np.sqrt(1 - z * z)
+    return np.stack([level * np.cos(angle), level * np.sin(angle), z], axis=1)

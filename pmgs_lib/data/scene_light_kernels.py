@@ -1,0 +1,253 @@
+"""Compiled shading for the embedded scenes: textures, sky, sun and lamps with hard shadows, and bounced light.
+
+All surfaces are matt, so a point has one colour from everywhere. Bounced and sky light comes from a grid of probes, each
+holding the light that arrives along the six axis directions (an ambient cube); the probes are themselves ray cast.
+Colours are linear; radiance is in units in which a white surface has radiance equal to its irradiance.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from pmgs_lib.data.scene_ray_kernels import (
+    DOME,
+    DOME_RADIUS,
+    LIFT,
+    STACK_DEPTH,
+    Geometry,
+    Stack,
+    add_scaled,
+    dot,
+    image_ray,
+    is_blocked,
+    is_inside,
+    nearest_hit,
+    spread,
+    surface_normal,
+    to_local,
+    to_world,
+    vector,
+)
+from pmgs_lib.data.scene_surface_kernels import Surface, albedo
+from pmgs_lib.data.scene_texture_kernels import noise
+
+# Samples of a pixel, and a texture footprint between their spacing and the pixel: sharp, without shimmer.
+SAMPLES = ((0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75))
+SAMPLE_SPACING = 0.6
+LAMP_RANGE = 3.5  # metres at which a lamp has faded out
+
+
+class Light(NamedTuple):
+    """Arrays of three unless said otherwise."""
+
+    sun_direction: np.ndarray  # towards the sun, unit
+    sun: np.ndarray  # radiance of a white surface that faces the sun
+    lamp_position: np.ndarray  # lamp 3
+    lamp: np.ndarray  # lamp 3: radiance of a white surface at one metre
+    zenith: np.ndarray
+    horizon: np.ndarray
+    cloud_offset: np.ndarray  # where in the noise this scene's sky lies
+    cloud_cover: float
+    exposure: float
+
+
+class Probes(NamedTuple):
+    cube: np.ndarray  # x y z 6 3: light from +x, -x, +y, -y, +z, -z
+    valid: np.ndarray  # x y z: 0 inside primitives
+    corner: np.ndarray  # 3
+    cell: float  # metres
+
+
+class Scene(NamedTuple):
+    geometry: Geometry
+    surface: Surface
+    atlas: np.ndarray  # texture texel 3, sRGB bytes, all mip levels
+    light: Light
+    probes: Probes
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _fractal(x, y, z):
+    total, amplitude = 0.0, 0.5
+    for _ in range(5):
+        total += amplitude * noise(x, y, z)
+        x, y, z, amplitude = x * 2.03 + 3.1, y * 2.03 + 1.7, z * 2.03, amplitude * 0.52
+    return total
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def sky_radiance(light, point):
+    """Colour of the dome at a point on it: soft clouds over a gradient, and a far wooded ridge along the horizon."""
+    d = (point[0] / DOME_RADIUS, point[1] / DOME_RADIUS, point[2] / DOME_RADIUS)
+    offset = light.cloud_offset
+    ridge = 0.015 + 0.09 * noise(d[0] * 3.0 + offset[0], d[1] * 3.0 + offset[1], offset[2])
+    ridge += 0.016 * noise(d[0] * 40.0 + offset[0], d[1] * 40.0, 0.5)
+    if d[2] < ridge:
+        leaves = 0.35 + 0.65 * _fractal(d[0] * 60.0, d[1] * 60.0, d[2] * 110.0)
+        haze = 0.22 + 0.2 * min(max(d[2], 0.0) / 0.1, 1.0)
+        h = light.horizon
+        return (
+            h[0] * haze * 0.75 * leaves + h[0] * 0.08,
+            h[1] * haze * 0.85 * leaves + h[1] * 0.09,
+            h[2] * haze * 0.62 * leaves + h[2] * 0.10,
+        )
+    rise = max(d[2], 0.0)
+    blend = rise**0.45
+    base = add_scaled(light.horizon, add_scaled(light.zenith, light.horizon, -1.0), blend)
+    flat = 1.6 / (rise + 0.22)
+    density = _fractal(d[0] * flat + offset[0], d[1] * flat + offset[1], offset[2])
+    cloud = min(max((density - 0.62 + 0.3 * light.cloud_cover) * 4.0, 0.0), 1.0)
+    cloud = cloud * cloud * (3.0 - 2.0 * cloud) * 0.9
+    shade = 1.15 - 0.5 * cloud * (
+        1.0 - _fractal(d[0] * flat + offset[0] + 0.15, d[1] * flat + offset[1], offset[2] + 0.2)
+    )
+    glow = max(dot(d, light.sun_direction), 0.0) ** 24 * 0.35
+    white = light.horizon[1] * 1.25 * shade
+    return (
+        base[0] + (white - base[0]) * cloud + glow * light.sun[0] * 0.4,
+        base[1] + (white - base[1]) * cloud + glow * light.sun[1] * 0.4,
+        base[2] + (white * 1.02 - base[2]) * cloud + glow * light.sun[2] * 0.4,
+    )
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _bounced_light(probes, point, normal):
+    """Probe light at a surface point, from the probes in front of the surface."""
+    nx, ny, nz = probes.valid.shape
+    cell, corner = probes.cell, probes.corner
+    x = min(max((point[0] + 0.4 * cell * normal[0] - corner[0]) / cell, 0.0), nx - 1.001)
+    y = min(max((point[1] + 0.4 * cell * normal[1] - corner[1]) / cell, 0.0), ny - 1.001)
+    z = min(max((point[2] + 0.4 * cell * normal[2] - corner[2]) / cell, 0.0), nz - 1.001)
+    i, j, k = int(x), int(y), int(z)
+    red, green, blue, total = 0.0, 0.0, 0.0, 1e-9
+    for c in range(8):
+        a, b, e = i + (c & 1), j + ((c >> 1) & 1), k + (c >> 2)
+        weight = (1.0 - abs(x - a)) * (1.0 - abs(y - b)) * (1.0 - abs(z - e)) * probes.valid[a, b, e]
+        if weight <= 0.0:
+            continue
+        front = (a * cell + corner[0] - point[0]) * normal[0] + (b * cell + corner[1] - point[1]) * normal[1]
+        front += (e * cell + corner[2] - point[2]) * normal[2]
+        weight *= min(max(0.4 + front / cell, 0.02), 1.0)
+        total += weight
+        for axis in range(3):
+            side = 2 * axis + (1 if normal[axis] < 0.0 else 0)
+            w = weight * normal[axis] * normal[axis]
+            red += w * probes.cube[a, b, e, side, 0]
+            green += w * probes.cube[a, b, e, side, 1]
+            blue += w * probes.cube[a, b, e, side, 2]
+    return (red / total, green / total, blue / total)
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _direct_light(scene, stack, point, normal):
+    """Sun and lamps, each one shadow ray away."""
+    light = scene.light
+    start = add_scaled(point, normal, LIFT)
+    total = (0.0, 0.0, 0.0)
+    sun = (light.sun_direction[0], light.sun_direction[1], light.sun_direction[2])
+    facing = dot(normal, sun)
+    if facing > 0.0 and not is_blocked(scene.geometry, stack, start, sun, 2.0 * DOME_RADIUS):
+        total = add_scaled(total, light.sun, facing)
+    for number in range(light.lamp_position.shape[0]):
+        way = add_scaled(vector(light.lamp_position, number), start, -1.0)
+        square = dot(way, way)
+        facing = dot(normal, way)
+        fade = 1.0 - square / (LAMP_RANGE * LAMP_RANGE)
+        if facing > 0.0 and fade > 0.0 and not is_blocked(scene.geometry, stack, start, way, 1.0):
+            strength = fade * fade * facing / (math.sqrt(square) * (square + 0.05))
+            total = add_scaled(total, vector(light.lamp, number), strength)
+    return total
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _leafy_normal(point, normal, rough):
+    """The normal of one of many small leaves that together make up a surface."""
+    x, y, z = point[0] * 17.0, point[1] * 17.0, point[2] * 17.0
+    turn = (noise(x, y, z) - 0.5, noise(x + 31.0, y, z) - 0.5, noise(x, y + 47.0, z) - 0.5)
+    leaf = add_scaled(normal, turn, 2.0 * rough)
+    return add_scaled((0.0, 0.0, 0.0), leaf, 1.0 / math.sqrt(dot(leaf, leaf) + 1e-12))
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def shade(scene, stack, ray, hit, angle):
+    """Radiance along a ray (origin, direction) at its hit (t, primitive); `angle`: width of its cone in radians."""
+    origin, direction = ray
+    t, primitive = hit
+    point = add_scaled(origin, direction, t)
+    if primitive == DOME:
+        return sky_radiance(scene.light, point)
+    geometry = scene.geometry
+    local = to_local(geometry, primitive, add_scaled(point, vector(geometry.center, primitive), -1.0))
+    normal_local = surface_normal(geometry.kind[primitive], vector(geometry.size, primitive), local)
+    normal = to_world(geometry, primitive, normal_local)
+    length = math.sqrt(dot(direction, direction))
+    slant = max(abs(dot(normal, direction)) / length, 0.08)
+    footprint = angle * t / math.sqrt(slant)
+    rough = scene.surface.rough[primitive]
+    if rough > 0.0:
+        normal = _leafy_normal(point, normal, rough)
+    color = albedo(scene.geometry, scene.surface, scene.atlas, (primitive, point, local, normal_local, footprint))
+    light = add_scaled(_direct_light(scene, stack, point, normal), _bounced_light(scene.probes, point, normal), 1.0)
+    glow = scene.surface.emission[primitive]
+    return (color[0] * (light[0] + glow), color[1] * (light[1] + glow), color[2] * (light[2] + glow))
+
+
+# The compiled loops take the fields of `Scene` one by one: numba's threads cannot be handed nested tuples.
+
+
+@njit(cache=True, error_model="numpy", parallel=True)
+def bake_probes(geometry, surface, atlas, light, probes, directions, fresh):
+    """Fills `fresh` probes with the light that arrives along unit directions (ray 3), bounced light from `probes`."""
+    # Named here because numba drops writes to an attribute of a tuple inside a parallel loop.
+    cube, valid, corner, cell = fresh.cube, fresh.valid, fresh.corner, fresh.cell
+    nx, ny, nz = valid.shape
+    angle = math.sqrt(4.0 * math.pi / directions.shape[0])
+    for index in prange(nx * ny):
+        scene = Scene(geometry, surface, atlas, light, probes)
+        stack = Stack(np.empty(STACK_DEPTH, np.int64), np.empty(STACK_DEPTH))
+        i, j = index // ny, index % ny
+        for k in range(nz):
+            eye = (corner[0] + i * cell, corner[1] + j * cell, corner[2] + k * cell)
+            valid[i, j, k] = 0.0 if is_inside(geometry, stack, eye) else 1.0
+            if valid[i, j, k] > 0.0:
+                _fill_cube(scene, stack, eye, directions, angle, cube[i, j, k])
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def _fill_cube(scene, stack, eye, directions, angle, cube):
+    """Cosine-weighted mean radiance from each of the six axis directions."""
+    cube[:] = 0.0
+    weights = np.zeros((6, 1))
+    for ray in range(directions.shape[0]):
+        d = (directions[ray, 0], directions[ray, 1], directions[ray, 2])
+        hit = nearest_hit(scene.geometry, stack, eye, d, DOME)
+        radiance = shade(scene, stack, (eye, d), hit, angle)
+        for axis in range(3):
+            side = 2 * axis + (1 if d[axis] < 0.0 else 0)
+            weights[side] += abs(d[axis])
+            for channel in range(3):
+                cube[side, channel] += abs(d[axis]) * radiance[channel]
+    cube /= weights
+
+
+@njit(cache=True, error_model="numpy", parallel=True)
+def render_image(geometry, surface, atlas, light, probes, camera, image):
+    """Fills a linear display image (h w 3) in [0, 1] with 2x2 samples a pixel; `camera` as in `image_ray`."""
+    height, width = image.shape[:2]
+    right = (camera[0, 0], camera[1, 0], camera[2, 0])
+    angle = SAMPLE_SPACING * math.sqrt(dot(right, right)) / width
+    for index in prange(height):
+        scene = Scene(geometry, surface, atlas, light, probes)
+        row = spread(index, height)
+        stack, guess = Stack(np.empty(STACK_DEPTH, np.int64), np.empty(STACK_DEPTH)), DOME
+        for column in range(width):
+            image[row, column] = 0.0
+            for dx, dy in SAMPLES:
+                eye, direction = image_ray(camera, (column + dx) / width, (row + dy) / height)
+                hit = nearest_hit(geometry, stack, eye, direction, guess)
+                radiance = shade(scene, stack, (eye, direction), hit, angle)
+                guess = hit[1]
+                for channel in range(3):
+                    image[row, column, channel] += 0.25 - 0.25 * math.exp(-light.exposure * radiance[channel])

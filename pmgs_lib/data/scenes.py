@@ -1,0 +1,132 @@
+"""Embedded scenes: procedural rooms and streets with exact cameras and exact depth, the same on every machine.
+
+Scenes are named by whole numbers. `make_scene(seed)` is one scene: an indoor room for even seeds, a street for odd ones.
+`make_scenes(seed, count=n)` writes the n scenes with the seeds `scene_seed(seed, 0)` to `scene_seed(seed, n - 1)`, so sets
+made from different seeds never share a scene: give training and test sets different ones. The number in a key is the
+scene's seed.
+
+World frame: metres, z up, floor or road at z = 0. Near and far are 0.5 m and 40 m; the sky is a dome of 30 m radius, so
+every pixel has a surface and a depth.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from pmgs_lib.cameras import Cameras
+from pmgs_lib.data.scene_layout import Layout, unlit_scene, with_bounced_light
+from pmgs_lib.data.scene_light_kernels import Scene, render_image
+from pmgs_lib.data.scene_paths import NATIVE_HEIGHT, NATIVE_WIDTH, Path, draw_path, image_camera, path_fault, trace_view
+from pmgs_lib.data.scene_room import make_room
+from pmgs_lib.data.scene_street import make_street
+from pmgs_lib.data.scene_textures import display_values
+from pmgs_lib.errors import ParameterError
+
+NEAR, FAR = 0.5, 40.0
+STYLES = (("indoor", make_room), ("street", make_street))
+SCENES_PER_SEED = 1_000_000
+LAYOUT_DRAWS, PATH_DRAWS = 12, 40
+# Middle grey of the picture: the median radiance is shown at this share of white, in linear light.
+MIDDLE_GRAY = 0.18
+
+
+@dataclass(frozen=True)
+class RenderedScene:
+    """A rendered camera walk: sRGB images in 0 to 255, exact z-depth at pixel centres in metres."""
+
+    key: str
+    cameras: Cameras
+    images: UInt8[Tensor, "frame height width 3"]
+    depth: Float[Tensor, "frame height width"]
+
+
+def scene_seed(seed: int, index: int) -> int:
+    """Seed of scene `index` in the set made from `seed`; no two sets share one."""
+    if seed < 0 or not 0 <= index < SCENES_PER_SEED:
+        raise ParameterError(
+            f"scene_seed: seed {seed}, index {index}: expected seed >= 0 and 0 <= index < {SCENES_PER_SEED}; "
+            "use another seed for more scenes"
+        )
+    return seed * SCENES_PER_SEED + index
+
+
+def scene_key(seed: int) -> str:
+    """Name of the scene `make_scene(seed)`, such as `street_000123`."""
+    return f"{STYLES[seed % 2][0]}_{seed:06d}"
+
+
+def make_scene(seed: int, *, frames: int = 20, height: int = NATIVE_HEIGHT, width: int = NATIVE_WIDTH) -> RenderedScene:
+    """One embedded scene, the same for the same seed; geometry and cameras do not depend on the resolution.
+
+    Consecutive frames are 6 to 14 cm and at most 2.2 degrees apart. Every view keeps the rules of `scene_paths`.
+
+    >>> scene = make_scene(4, frames=2, height=32, width=56)
+    >>> scene.key, tuple(scene.images.shape), bool((scene.depth > NEAR).all())
+    ('indoor_000004', (2, 32, 56, 3), True)
+    """
+    _check_request(seed, frames, height, width)
+    scene, path = _compose(seed, frames)
+    cameras = _cameras(path, height, width)
+    images, depth = zip(*(_render(scene, camera, height, width) for camera in cameras), strict=True)
+    return RenderedScene(scene_key(seed), cameras, torch.stack(images), torch.stack(depth))
+
+
+def _check_request(seed: int, frames: int, height: int, width: int) -> None:
+    wrong = seed < 0 or not 1 <= frames <= 200 or min(height, width) < 16 or max(height, width) > 4096
+    if wrong or not 0.4 <= width / height <= 2.5:
+        raise ParameterError(
+            f"make_scene: seed {seed}, frames {frames}, height {height}, width {width}: expected seed >= 0, 1 to 200 frames, "
+            "sides of 16 to 4096 pixels, width / height of 0.4 to 2.5"
+        )
+
+
+def _compose(seed: int, frames: int) -> tuple[Scene, Path]:
+    """The first layout and walk, in the fixed order of this seed's draws, that keep all rules; then its light."""
+    for draw in range(LAYOUT_DRAWS):
+        rng = np.random.default_rng([seed, draw])
+        layout: Layout = STYLES[seed % 2][1](rng)
+        scene = unlit_scene(layout)
+        for _ in range(PATH_DRAWS):
+            path = draw_path(layout, scene, rng, frames)
+            if path is not None and path_fault(scene, path) is None:
+                return _exposed(with_bounced_light(scene), path), path
+    raise ParameterError(
+        f"make_scene: seed {seed} has no walk of {frames} frames in free space (after {LAYOUT_DRAWS} layouts): "
+        "ask for fewer frames or take another seed"
+    )
+
+
+def _cameras(path: Path, height: int, width: int) -> Cameras:
+    intrinsics = torch.from_numpy(path.intrinsics(height, width)).float()
+    poses = torch.from_numpy(path.world_from_camera).float()
+    return Cameras(poses, intrinsics.expand(len(poses), 3, 3).contiguous())
+
+
+def _exposed(scene: Scene, path: Path) -> Scene:
+    """The scene with the exposure that brings the median radiance of three small views to middle grey."""
+    probe = 1e-4  # so small that the display curve is a straight line
+    dim = scene._replace(light=scene.light._replace(exposure=probe))
+    intrinsics, poses = path.intrinsics(32, 56), path.world_from_camera
+    views = [_shade(dim, pose, intrinsics, 32, 56) for pose in poses[[0, len(poses) // 2, -1]]]
+    median = float(np.median(np.stack(views).mean(axis=-1))) / probe
+    return scene._replace(light=scene.light._replace(exposure=-math.log(1 - MIDDLE_GRAY) / median))
+
+
+def _shade(scene: Scene, pose: np.ndarray, intrinsics: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Linear display values (h w 3) of one view."""
+    image = np.empty((height, width, 3))
+    render_image(*scene, image_camera(pose, intrinsics), image)
+    return image
+
+
+def _render(scene: Scene, camera: Cameras, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """sRGB image (h w 3) and z-depth (h w), from the camera as it is stored: in float32."""
+    pose, intrinsics = camera.world_from_camera.double().numpy(), camera.intrinsics.double().numpy()
+    light = _shade(scene, pose, intrinsics, height, width)
+    depth, _ = trace_view(scene, pose, intrinsics, height, width)
+    pixels = np.round(display_values(light) * 255).astype(np.uint8)
+    return torch.from_numpy(pixels), torch.from_numpy(depth.astype(np.float32))
