@@ -1,137 +1,242 @@
-"""What runs there are and why: the texts of `pmgs status` and `pmgs why`."""
+"""Tables of results: methods as rows, metrics as columns, controls apart, each number a link to the run it is from."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
 from typing import Any
+from urllib.parse import urlsplit
 
 from pmgs_lib.errors import ParameterError
-from pmgs_lib.suite.locks import is_held
-from pmgs_lib.suite.plan import Plan, PlannedRun
-from pmgs_lib.suite.project import Project
-from pmgs_lib.suite.provenance import Parts, canonical_json, differences
-from pmgs_lib.suite.records import (
-    FAILURE_FILE,
-    STARTED_FILE,
-    RunRecord,
-    all_records,
-    damaged_files,
-    good_record,
-    read_json,
+from pmgs_lib.evaluation.metrics import METRICS
+from pmgs_lib.evaluation.results import TARGET_METRICS
+
+ARROWS = {"higher": "↑", "lower": "↓"}
+SPLITS = {"overall": "all targets", "inside": "inside", "outside": "outside"}
+MISSING = "n/a"
+
+# Styles stand in the cells: a rendered report needs no style sheet, and a cautious notebook viewer strips those.
+TABLE = "border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;margin:0.5em 0"
+HEAD = "text-align:right;padding:4px 10px;border-bottom:1.5px solid #222;font-weight:600;white-space:nowrap"
+CELL = "text-align:right;padding:4px 10px;border:none;white-space:nowrap"
+LEFT = ";text-align:left"
+RULE = ";border-top:1.5px solid #b5b5b5"
+QUIET = "color:#5f5f5f;font-size:11px;font-weight:400"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric on a split of the targets: "overall", "inside" or "outside" the span of the input views."""
+
+    metric: str
+    split: str = "overall"
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS or self.split not in SPLITS:
+            raise ParameterError(
+                f"Column: metric {self.metric!r} on {self.split!r}, expected one of {', '.join(METRICS)} "
+                f"on one of {', '.join(SPLITS)}"
+            )
+
+    @property
+    def heading(self) -> tuple[str, str]:
+        """Name with its arrow, and what qualifies it: unit and split."""
+        info = METRICS[self.metric]
+        split = SPLITS[self.split] if self.metric in TARGET_METRICS else ""
+        return f"{info.label} {ARROWS[info.better]}", ", ".join(part for part in (info.unit, split) if part)
+
+
+COLUMNS = (
+    *(Column("psnr", split) for split in SPLITS),
+    *(Column(metric) for metric in ("ssim", "lpips", "abs_rel", "rmse_m", "delta1")),
+    *(Column(metric) for metric in ("accuracy_m", "completeness_m", "overall_m")),
 )
 
 
-def state_of(project: Project, plan: Plan, run: PlannedRun) -> tuple[str, str]:
-    """One word for a run, and what there is to say about it."""
-    folder = project.run_folder(run.key)
-    record = good_record(folder)
-    if record is not None:
-        return "done", f"{record.seconds:.1f} s, {record.content['finished'][:19]}"
-    if is_held(folder):
-        return "running", f"since {(read_json(folder / STARTED_FILE) or {}).get('started', 'now')[:19]}"
-    failure = read_json(folder / FAILURE_FILE)
-    if failure is not None:
-        return "failed", f"{failure['kind']}: {failure['message']}"
-    if (folder / STARTED_FILE).exists():
-        return "interrupted", "its runner was killed; the next call cleans up"
-    old = earlier_record(project, plan, run)
-    if old is not None:
-        return "stale", "; ".join(differences(old.parts, run.parts, parts_lookup(project, plan)))
-    return "missing", "not run yet"
+@dataclass(frozen=True)
+class ResultRow:
+    """One method of a table. `means` maps a split to metrics, as in `metrics.json`; `missing` says why one is absent.
+
+    `href` is where the executed notebook lies, relative to the page. `trained_steps` None: nothing was trained.
+    `notes` are sentences for the reader, e.g. about skipped scenes.
+    """
+
+    method: str
+    means: Mapping[str, Mapping[str, float | None]]
+    control: bool = False
+    trained_steps: int | None = None
+    href: str | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @classmethod
+    def from_metrics(
+        cls,
+        metrics: Mapping[str, Any],
+        *,
+        method: str | None = None,
+        href: str | None = None,
+        trained_steps: int | None = None,
+    ) -> "ResultRow":
+        """A row from what `EvaluationResult.to_json` gives; metrics of few scenes and skipped scenes become notes."""
+        ledger, missing = metrics["ledger"], metrics["missing"]
+        means = metrics["means"]["overall"]
+        partly = {name: reasons for name, reasons in missing.items() if means.get(name) is not None}
+        notes = [f"{len(ledger['scored'])} of {ledger['listed']} scenes scored"] if ledger["skipped"] else []
+        notes += [f"skipped {entry['scene']}: {entry['reason']}" for entry in ledger["skipped"]]
+        notes += [f"{METRICS[name].label} without {_reasons(reasons)}" for name, reasons in partly.items()]
+        return cls(
+            method=metrics["method"] if method is None else method,
+            means=metrics["means"],
+            control=metrics["control"],
+            trained_steps=trained_steps,
+            href=href,
+            missing={name: "; ".join(reasons) for name, reasons in missing.items()},
+            notes=tuple(notes),
+        )
+
+    def value(self, column: Column) -> float | None:
+        value = self.means.get(column.split, {}).get(column.metric)
+        return None if value is None else float(value)
+
+    @property
+    def training(self) -> str:
+        """What the reader must know about training: "control", "trained for N steps", or nothing."""
+        if self.control:
+            return "control"
+        return "" if self.trained_steps is None else f"trained for {self.trained_steps:,} steps"
 
 
-def status_table(project: Project, plan: Plan, verify: bool = False) -> str:
-    """A line a run: id, state, key, notebook, remark. `verify` compares every result file with its digest."""
-    rows = [("run", "state", "key", "notebook", "remark")]
-    for run in plan.runs:
-        state, remark = state_of(project, plan, run)
-        if verify and state == "done":
-            damaged = damaged_files(good_record(project.run_folder(run.key)))
-            state, remark = ("damaged", ", ".join(damaged)) if damaged else (state, f"{remark}, verified")
-        rows.append((run.id, state, run.key, run.notebook, remark))
-    rows += [(name, "left out", "", "", reason) for name, reason in plan.left_out.items()]
-    return aligned(rows)
+def _reasons(reasons: Mapping[str, int]) -> str:
+    return "; ".join(f"{count} scene{'s' if count > 1 else ''}: {reason}" for reason, count in reasons.items())
 
 
-def why_run(project: Project, plan: Plan, name: str) -> str:
-    """Why a run is (or would be) executed, and the chain that its numbers come from, needed runs included."""
-    run = plan.run(name)
-    state, remark = state_of(project, plan, run)
-    old = earlier_record(project, plan, run)
-    if old is None:
-        cause = [f"first run of `{run.id}`: no earlier one to compare with"]
-    else:
-        changes = differences(old.parts, run.parts, parts_lookup(project, plan))
-        cause = [f"{change}  (since {project.shown(old.folder)})" for change in changes]
-    return "\n".join(
-        [f"{run.id}: {state}, {remark}", *(f"because {line}" for line in cause), "", *_chain(project, plan, run)]
-    )
+@dataclass(frozen=True)
+class ResultsTable:
+    """A finished table: `html` for people (no network, no scripts), `text` for terminals and for comparisons."""
+
+    html: str
+    text: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return self.text
 
 
-def why_different(project: Project, plan: Plan | None, first: str, second: str) -> str:
-    """What distinguishes two runs, given by key or by the beginning of it."""
-    lookup = parts_lookup(project, plan)
-    parts = [lookup(_whole_key(project, key)) for key in (first, second)]
-    return "\n".join(differences(parts[0], parts[1], lookup)) or f"{first} and {second} are the same run"
+def results_table(rows: Sequence[ResultRow], columns: Sequence[Column] = COLUMNS, caption: str = "") -> ResultsTable:
+    """The table of these rows: contenders first, then the controls under a rule, then why something is missing.
+
+    The best contender of a column is bold when there are at least two. Raises `ParameterError` for no rows or columns,
+    a doubled method, or a link that leaves the machine.
+    """
+    names = [row.method for row in rows]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if not rows or not columns or doubled:
+        raise ParameterError(
+            f"results_table: {len(rows)} rows, {len(columns)} columns, doubled methods {doubled}; "
+            "expected some of each, every method once"
+        )
+    for row in rows:
+        _require_local(row)
+    ordered = sorted(rows, key=lambda row: row.control)  # stable: the given order within both groups
+    footnotes = _footnotes(ordered, columns)
+    return ResultsTable(_html(ordered, columns, footnotes, caption), _text(ordered, columns, footnotes, caption))
 
 
-def parts_lookup(project: Project, plan: Plan | None) -> Callable[[str], Parts | None]:
-    """Parts of a key from the plan or from what ran."""
-    planned = {run.key: run.parts for run in plan.runs} if plan else {}
-
-    def parts_of(key: str) -> Parts | None:
-        record = None if key in planned else good_record(project.run_folder(key))
-        return record.parts if record else planned.get(key)
-
-    return parts_of
+def _require_local(row: ResultRow) -> None:
+    if row.href is not None and (urlsplit(row.href).scheme or urlsplit(row.href).netloc or row.href.startswith("/")):
+        raise ParameterError(
+            f"results_table: {row.method} links to {row.href}, expected a path relative to the page; "
+            "link to the executed notebook in its run's folder"
+        )
 
 
-def earlier_record(project: Project, plan: Plan, run: PlannedRun) -> RunRecord | None:
-    """The last good run of the same notebook and id with another key; one of the same experiment and profile if there is."""
-    others = [
-        record
-        for record in all_records(project)
-        if record.id == run.id and record.key != run.key and record.content["notebook"] == run.notebook
-    ]
-    same = (plan.experiment, plan.profile)
-    return max(
-        others,
-        key=lambda record: (
-            (record.content["experiment"], record.content["profile"]) == same,
-            record.content["finished"],
-        ),
-        default=None,
-    )
+def _footnotes(rows: Sequence[ResultRow], columns: Sequence[Column]) -> list[str]:
+    """Each reason once, in the order in which a reader meets it; its place in the list is its number."""
+    reasons: dict[str, None] = {}
+    for row in rows:
+        reasons |= {f"{row.method}: {note}": None for note in row.notes}
+        reasons |= {_reason(row, column): None for column in columns if row.value(column) is None}
+    return list(reasons)
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text as columns of equal width; the last one as it is."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    lines = [[*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]] for row in rows]
-    return "\n".join("  ".join(line).rstrip() for line in lines)
+def _reason(row: ResultRow, column: Column) -> str:
+    if column.metric in row.missing:
+        return row.missing[column.metric]
+    return f"no value: the protocol gives {row.method} no such target" if column.split != "overall" else "not measured"
 
 
-def _chain(project: Project, plan: Plan, run: PlannedRun, indent: str = "") -> list[str]:
-    parts = run.parts
-    data = ", ".join(f"{name} {digest[:12]}" for name, digest in parts["data"].items()) or "none outside the project"
+def _best(rows: Sequence[ResultRow], column: Column) -> float | None:
+    values = [value for row in rows if not row.control and (value := row.value(column)) is not None]
+    if len(values) < 2:
+        return None
+    return max(values) if METRICS[column.metric].better == "higher" else min(values)
+
+
+def _number(row: ResultRow, column: Column) -> str:
+    value = row.value(column)
+    return MISSING if value is None else f"{value:.{METRICS[column.metric].digits}f}"
+
+
+def _marks(row: ResultRow, column: Column, footnotes: Sequence[str]) -> str:
+    return str(footnotes.index(_reason(row, column)) + 1) if row.value(column) is None else ""
+
+
+def _html(rows: Sequence[ResultRow], columns: Sequence[Column], footnotes: Sequence[str], caption: str) -> str:
+    best = {column: _best(rows, column) for column in columns}
+    head = "".join(_heading(column) for column in columns)
+    lines = [f'<table style="{TABLE}">']
+    lines += [f'<caption style="text-align:left;padding-bottom:6px">{escape(caption)}</caption>'] if caption else []
+    lines += [f'<thead><tr><th style="{HEAD}{LEFT}">method</th>{head}</tr></thead>', "<tbody>"]
+    for previous, row in zip([None, *rows], rows, strict=False):
+        first_control = row.control and previous is not None and not previous.control
+        rule = RULE if first_control else ""
+        cells = "".join(_cell(row, column, best[column], footnotes, rule) for column in columns)
+        lines.append(f"<tr>{_method_cell(row, footnotes, rule)}{cells}</tr>")
+    lines += ["</tbody></table>", *_html_footnotes(footnotes)]
+    return "\n".join(lines)
+
+
+def _heading(column: Column) -> str:
+    name, detail = (escape(part) for part in column.heading)
+    return f'<th style="{HEAD}">{name}<br><span style="{QUIET}">{detail or "&nbsp;"}</span></th>'
+
+
+def _method_cell(row: ResultRow, footnotes: Sequence[str], rule: str) -> str:
+    numbers = ",".join(str(footnotes.index(f"{row.method}: {note}") + 1) for note in row.notes)
+    marks = f"<sup>{numbers}</sup>" if numbers else ""
+    detail = f'<br><span style="{QUIET}">{escape(row.training)}</span>' if row.training else ""
+    return f'<th scope="row" style="{CELL}{LEFT}{rule};font-weight:400">{escape(row.method)}{marks}{detail}</th>'
+
+
+def _cell(row: ResultRow, column: Column, best: float | None, footnotes: Sequence[str], rule: str) -> str:
+    number, marks = _number(row, column), _marks(row, column, footnotes)
+    is_best = best is not None and not row.control and row.value(column) == best
+    shown = f"<b>{number}</b>" if is_best else number
+    if row.href is not None and not marks:
+        shown = f'<a href="{escape(row.href)}" style="color:inherit">{shown}</a>'
+    return f'<td style="{CELL}{rule}">{shown}{f"<sup>{marks}</sup>" if marks else ""}</td>'
+
+
+def _html_footnotes(footnotes: Sequence[str]) -> list[str]:
+    notes = [f"<sup>{i}</sup> {escape(note)}" for i, note in enumerate(footnotes, start=1)]
+    return [f'<p style="{QUIET}">{"<br>".join(notes)}</p>'] if notes else []
+
+
+def _text(rows: Sequence[ResultRow], columns: Sequence[Column], footnotes: Sequence[str], caption: str) -> str:
+    grid = [["method", *(" ".join(filter(None, column.heading)) for column in columns)]]
+    for row in rows:
+        marked = [(_number(row, column), _marks(row, column, footnotes)) for column in columns]
+        label = f"{row.method} ({row.training})" if row.training else row.method
+        grid.append([label, *(f"{number} [{mark}]" if mark else number for number, mark in marked)])
+    widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
     lines = [
-        f"{run.id}  {project.shown(project.run_folder(run.key))}",
-        f"  notebook     {run.notebook}  code {parts['notebook']['code'][:12]}",
-        f"  parameters   {_parameters(parts['parameters'])}",
-        f"  library      {len(parts['library'])} files: {', '.join(parts['library'])}",
-        f"  data         {data}",
-        f"  environment  {', '.join(f'{name} {value[:12]}' for name, value in parts['environment'].items())}",
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+        for line in grid
     ]
-    chain = [indent + line for line in lines]
-    for key in run.needs.values():
-        chain += _chain(project, plan, plan.run(key), indent + "    ")
-    return chain
-
-
-def _parameters(values: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={canonical_json(value)}" for name, value in values.items()) or "none"
-
-
-def _whole_key(project: Project, beginning: str) -> str:
-    found = sorted(path.name for path in project.runs.glob(f"{beginning}*") if good_record(path))
-    if len(found) != 1:
-        raise ParameterError(f"key {beginning!r}: {len(found)} good runs begin so, expected one; give more of the key")
-    return found[0]
+    rule = "-" * len(lines[0])
+    contenders = sum(not row.control for row in rows)
+    body = lines[1:] if contenders in (0, len(rows)) else [*lines[1 : contenders + 1], rule, *lines[contenders + 1 :]]
+    notes = [f"[{i}] {note}" for i, note in enumerate(footnotes, start=1)]
+    return "\n".join([*([caption] if caption else []), lines[0], rule, *body, *notes])

@@ -1,6 +1,7 @@
 """What people look at: figures in one style, rich views of the library's types, and the explorer."""
 
 from pmgs_lib._lazy import lazy_names
+from pmgs_lib.ui.displays import register_displays
 
 NAMES = {
     "plot_views": "pmgs_lib.ui.plots",
@@ -9,7 +10,9 @@ NAMES = {
     "plot_metrics": "pmgs_lib.ui.plots",
     "plot_loss_curve": "pmgs_lib.ui.plots",
     "plot_point_clouds": "pmgs_lib.ui.cloud_plots",
-    "register_displays": "pmgs_lib.ui.displays",
 }
 
+register_displays()  # does nothing outside IPython
+
 __getattr__, __dir__ = lazy_names(__name__, NAMES)
+__all__ = ["register_displays"]

@@ -1,6 +1,6 @@
 """Point clouds on paper: from above and from the side, in the frame of the first camera."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from pmgs_lib.ui import style
 MOST_POINTS = 20_000
 PANEL_WIDTH, TALLEST_PANEL = 3.5, 3.5  # inches
 KEPT_SHARE = (0.5, 99.5)  # percentiles of the points that the picture must hold; single floaters do not shrink the rest
+FLATTEST = 0.08  # smallest share of the largest extent that a direction gets
 FORWARD, RIGHT, DOWN = 2, 0, 1  # axes of a camera (OpenCV)
 
 
@@ -47,8 +48,7 @@ def plot_point_clouds(
             "expected at least one cloud and cameras of one scene, shape (view,)"
         )
     drawn = [_prepared(name, points, cameras, colors, limit_m) for name, points in clouds.items()]
-    low, high = np.percentile(np.concatenate([cloud.points for cloud in drawn]), KEPT_SHARE, axis=0)
-    low[FORWARD] = min(low[FORWARD], -0.03 * high[FORWARD])  # the cameras are in the picture
+    low, high = _bounds(drawn)
     metres = [cloud.colors for cloud in drawn if cloud.colors is not None and cloud.colors.ndim == 1]
     norm = Normalize(0, float(np.percentile(np.concatenate(metres), KEPT_SHARE[1]))) if metres else None
     with style.figure_style():
@@ -88,6 +88,15 @@ def _prepared(
     # Far points first, so that near ones lie on top of them.
     order = np.argsort(-local[::step, FORWARD], kind="stable")
     return _Cloud(title, local[::step][order], None if shades is None else shades[::step][order])
+
+
+def _bounds(clouds: Sequence[_Cloud]) -> tuple[np.ndarray, np.ndarray]:
+    """Corners of the picture; the first camera is in it, and a flat cloud still has a width."""
+    low, high = np.percentile(np.concatenate([cloud.points for cloud in clouds]), KEPT_SHARE, axis=0)
+    low[FORWARD] = min(low[FORWARD], -0.03 * high[FORWARD])
+    least = max(FLATTEST * float((high - low).max()), 1e-6)
+    spare = np.maximum(least - (high - low), 0) / 2
+    return low - spare, high + spare
 
 
 def _panels(columns: int, extent: np.ndarray, *, bars: bool) -> tuple[Figure, np.ndarray]:

@@ -55,7 +55,7 @@ def plot_prediction(example: Example, output: MethodOutput, targets: Sequence[in
         figure, grid = style.picture_grid(len(targets), 4 + len(depths), aspect, bars=True)
         norm = style.depth_norm(depths) if depths else None
         for row, target in zip(grid, targets, strict=True):
-            _draw_colors(row[:4], example, output, target)
+            _draw_colors(list(row[:4]), example, output, target)
             named = [("exact depth", exact), ("rendered depth", predicted)]
             drawn = [(name, depth[target]) for name, depth in named if depth is not None]
             for axes, (name, depth) in zip(row[4:], drawn, strict=True):
@@ -164,7 +164,7 @@ def _metric_panel(
 
 
 def plot_loss_curve(history: pd.DataFrame) -> Figure:
-    """Loss terms over the steps of a training history: single steps faint, their running mean strong, on a log axis.
+    """Loss terms over the steps of a training history: single steps faint, their running mean strong.
 
     `history` has a column `step` and a column a loss term (as `TrainingHistory.to_frame()` gives it); gradient norm and
     learning rate are drawn in small panels beside it where they are recorded.
@@ -183,8 +183,11 @@ def plot_loss_curve(history: pd.DataFrame) -> Figure:
         panels[0].legend(ncols=min(len(terms), 4), loc="upper right")
         for panel, name in zip(panels[1:], side, strict=True):
             _draw_curve(panel, history, name, style.QUIET)
-        for panel, title in zip(panels, ["loss", *(name.replace("_", " ") for name in side)], strict=True):
-            panel.set_title(title)
+        for panel, names in zip(panels, [terms, *([name] for name in side)], strict=True):
+            panel.set_title("loss" if names is terms else names[0].replace("_", " "))
+            # A term that is zero now and then has no place on a logarithmic axis; a schedule ends at zero.
+            if names != ["learning_rate"] and (history[names] > 0).to_numpy().all():
+                panel.set_yscale("log")
             panel.set_xlabel("step")
             panel.grid(axis="y")
     return figure
@@ -192,15 +195,12 @@ def plot_loss_curve(history: pd.DataFrame) -> Figure:
 
 def _draw_curve(panel: Axes, history: pd.DataFrame, name: str, color: str) -> None:
     steps, values = history["step"], history[name]
-    planned = name == "learning_rate"  # a schedule is smooth already, and ends at zero
-    window = 1 if planned else max(1, round(SMOOTHING_SHARE * len(values)))
+    window = 1 if name == "learning_rate" else max(1, round(SMOOTHING_SHARE * len(values)))
     if window > 1:
         panel.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
     panel.plot(steps, values.rolling(window, min_periods=1, center=True).mean(), color=color, label=name)
-    if planned:
+    if name == "learning_rate":
         panel.yaxis.set_major_formatter("{x:.0e}")
-    elif (values > 0).all():
-        panel.set_yscale("log")
 
 
 def _require_one_scene(function: str, views: Views) -> None:
