@@ -10,9 +10,11 @@ a box never exceeds, even in the last bit, the distance to a point in it.
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, njit, prange, set_num_threads
 
 LEAF_POINTS = 16
+# Points and queries that are worth a further thread: below, waking it costs more than it does.
+POINTS_PER_THREAD = 4096
 # Levels of the tree are below 59 for any number of points that an index can count.
 STACK_DEPTH = 64
 # Queries a thread takes at a time: near ones share their way through the tree, and costs even out over the threads.
@@ -22,13 +24,26 @@ SAMPLED_PIVOT_POINTS = 512
 PIVOT_SAMPLES = 31
 
 
-def build_tree(reference: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+def find_nearest(queries: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Index of the reference point nearest to each query; both (count, 3), C-contiguous, finite, of one float dtype."""
+    available = get_num_threads()
+    threads = min(available, 1 + (len(queries) + len(reference)) // POINTS_PER_THREAD)
+    indices = np.empty(len(queries), np.int64)
+    set_num_threads(threads)
+    try:
+        _search(*build_tree(reference, threads), queries, indices, threads)
+    finally:
+        set_num_threads(available)
+    return indices
+
+
+def build_tree(reference: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Points in tree order, their indices before, a box (low x y z, high x y z) for each node, and the levels."""
     points = reference.copy()
     levels = max(0, int(np.ceil(np.log2(len(points) / LEAF_POINTS))))
     order = np.arange(len(points), dtype=np.int32 if len(points) < 2**31 else np.int64)
     boxes = np.empty((2 ** (levels + 1), 6), dtype=points.dtype)
-    shared_levels = min(levels, (4 * get_num_threads() - 1).bit_length())
+    shared_levels = min(levels, (4 * threads - 1).bit_length()) if threads > 1 else 0
     _build(points, order, boxes, levels, shared_levels)
     return points, order, boxes, levels
 
@@ -149,7 +164,7 @@ def _point_distance(points, i, x, y, z):
 
 @njit(cache=True)
 def _nearest(points, boxes, levels, x, y, z, best_at, nodes, bounds):
-    """Position in tree order of the point nearest to (x, y, z) and its squared distance.
+    """Position in tree order of the point nearest to (x, y, z).
 
     `best_at` is a first guess; `nodes` and `bounds` are room for the stack of nodes still to visit.
     """
@@ -178,12 +193,11 @@ def _nearest(points, boxes, levels, x, y, z, best_at, nodes, bounds):
                 distance = _point_distance(points, i, x, y, z)
                 if distance < best:
                     best, best_at = distance, i
-    return best_at, best
+    return best_at
 
 
 @njit(cache=True, parallel=True)
-def search_tree(points, order, boxes, levels, queries, indices, distances, threads):
-    """Fill `indices` and squared `distances` with the nearest point of each query."""
+def _search(points, order, boxes, levels, queries, indices, threads):
     chunks = (len(queries) + QUERY_CHUNK - 1) // QUERY_CHUNK
     for thread in prange(threads):
         nodes = np.empty(STACK_DEPTH, np.int64)
@@ -193,5 +207,5 @@ def search_tree(points, order, boxes, levels, queries, indices, distances, threa
         for chunk in range(thread, chunks, threads):
             for i in range(chunk * QUERY_CHUNK, min(len(queries), (chunk + 1) * QUERY_CHUNK)):
                 x, y, z = queries[i, 0], queries[i, 1], queries[i, 2]
-                at, distances[i] = _nearest(points, boxes, levels, x, y, z, at, nodes, bounds)
+                at = _nearest(points, boxes, levels, x, y, z, at, nodes, bounds)
                 indices[i] = order[at]

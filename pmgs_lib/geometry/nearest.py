@@ -84,14 +84,9 @@ def _search_function(backend: str):
 
 
 def _search_kdtree(query: Tensor, reference: Tensor) -> Tensor:
-    import numba
+    from pmgs_lib.geometry.kdtree_kernels import find_nearest
 
-    from pmgs_lib.geometry.kdtree_kernels import build_tree, search_tree
-
-    points = query.cpu().numpy()
-    indices, distances = np.empty(len(points), np.int64), np.empty(len(points), points.dtype)
-    search_tree(*build_tree(reference.cpu().numpy()), points, indices, distances, numba.get_num_threads())
-    return torch.from_numpy(indices).to(query.device)
+    return torch.from_numpy(find_nearest(query.cpu().numpy(), reference.cpu().numpy())).to(query.device)
 
 
 def _search_scipy(query: Tensor, reference: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ from pmgs_lib.errors import ParameterError
 ROTATION_DAMPING = 1e-6
 # Points spread by less than this share of their distance from the origin coincide as far as float64 can tell.
 COINCIDENT_SPREAD = 1e-14
-# Squares, and sums of squares, of coordinates must be representable: coordinates stay below maximum ** this.
-LARGEST_EXPONENT = 0.4
+# Squares, sums of squares and quotients of spreads must be representable: coordinates stay below the largest number of
+# a dtype to this power, and spreads above its smallest to this power.
+RANGE_EXPONENT = 0.4
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def similarity_transform(
     Planes and lines of points are fine; about a line the rotation is one of many, and its gradient is damped.
 
     Nothing raises for hopeless points; `determined` is False, all values and gradients are finite:
-    source coincident (or one point) -> scale 1, identity, the translation between the means;
+    source coincident (or one point, or spread below float minimum to the 0.4) -> scale 1, identity, the translation
+    between the means;
     target coincident -> scale 0, identity, the mean of the target;
     NaN, infinite or immense (above float maximum to the 0.4) numbers -> scale 1, identity, translation 0, gradient 0.
 
@@ -68,7 +70,7 @@ def similarity_transform(
     dtype = torch.promote_types(torch.promote_types(source.dtype, target.dtype), torch.float32)
     with torch.autocast(source.device.type, enabled=False):
         weights = None if weights is None else weights.double()
-        estimate = estimate_similarity(source.double(), target.double(), weights, largest_coordinate(dtype))
+        estimate = estimate_similarity(source.double(), target.double(), weights, dtype)
     return Similarity(
         estimate.scale.to(dtype), estimate.rotation.to(dtype), estimate.translation.to(dtype), estimate.determined
     )
@@ -76,11 +78,12 @@ def similarity_transform(
 
 def largest_coordinate(dtype: torch.dtype) -> float:
     """Coordinates up to here may be squared, summed and differentiated in `dtype` without overflow."""
-    return torch.finfo(dtype).max ** LARGEST_EXPONENT
+    return torch.finfo(dtype).max ** RANGE_EXPONENT
 
 
-def estimate_similarity(source: Tensor, target: Tensor, weights: Tensor | None, largest: float) -> Similarity:
-    """`similarity_transform` of float64 points, without its checks; coordinates above `largest` count as not finite."""
+def estimate_similarity(source: Tensor, target: Tensor, weights: Tensor | None, dtype: torch.dtype) -> Similarity:
+    """`similarity_transform` of float64 points, without its checks, with values that are sure to fit into `dtype`."""
+    largest = largest_coordinate(dtype)
     usable = _within(source, largest) & _within(target, largest)
     if weights is not None:
         usable = usable & weights.isfinite().all(-1) & (weights.sum(-1) > 0)
@@ -91,8 +94,9 @@ def estimate_similarity(source: Tensor, target: Tensor, weights: Tensor | None, 
         target = torch.where(usable[..., None, None], target, torch.zeros_like(target))
     source_mean, target_mean = _mean(source, weights), _mean(target, weights)
     source_centred, target_centred = source - source_mean, target - target_mean
-    source_spreads = usable & _spreads(source_centred, source, weights)
-    determined = source_spreads & _spreads(target_centred, target, weights)
+    smallest = torch.finfo(dtype).tiny ** RANGE_EXPONENT
+    source_spreads = usable & _spreads(source_centred, source, weights, smallest)
+    determined = source_spreads & _spreads(target_centred, target, weights, smallest)
 
     weighted_source = _shares_of(source_centred, weights)
     covariance = target_centred.mT @ weighted_source
@@ -118,15 +122,13 @@ def _within(points: Tensor, largest: float) -> Tensor:
     return torch.linalg.vector_norm(points.detach(), dim=(-2, -1)) <= largest
 
 
-def _spreads(centred: Tensor, points: Tensor, weights: Tensor | None) -> Tensor:
+def _spreads(centred: Tensor, points: Tensor, weights: Tensor | None, smallest: float) -> Tensor:
     centred, points = centred.detach(), points.detach()
     if weights is not None:
         carried = (weights > 0)[..., None]
         centred, points = centred * carried, points * carried
     size = torch.linalg.vector_norm(points, dim=(-2, -1))
-    # The floor keeps the square of the spread a normal number.
-    floor = torch.finfo(points.dtype).tiny ** LARGEST_EXPONENT
-    return torch.linalg.vector_norm(centred, dim=(-2, -1)) > (COINCIDENT_SPREAD * size).clamp_min(floor)
+    return torch.linalg.vector_norm(centred, dim=(-2, -1)) > (COINCIDENT_SPREAD * size).clamp_min(smallest)
 
 
 def _shares_of(points: Tensor, weights: Tensor | None) -> Tensor:

@@ -111,7 +111,7 @@ class PointmapLoss(Loss):
         _check(means, pointmap)
         with torch.autocast(means.device.type, enabled=False):
             centres, points = means.flatten(1, -2).double(), pointmap.flatten(1, -2).double()
-            alignment = estimate_similarity(points, centres, None, largest_coordinate(_result_dtype(means)))
+            alignment = estimate_similarity(points, centres, None, _result_dtype(means))
             if self.detach_alignment:
                 alignment = alignment.detach()
             if not alignment.determined.all():
@@ -147,11 +147,8 @@ def _reason(means: Tensor, pointmap: Tensor) -> str:
             return f"{broken} of {points[..., 0].numel()} points of the {name} are NaN or infinite"
         if points.abs().max() > largest_coordinate(_result_dtype(means)) / points.numel() ** 0.5:
             return f"the {name} has coordinates up to {points.abs().max().item():.1e}: squares would overflow"
-    for name, points in (("pointmap", pointmap), ("prediction", means)):
-        flat = points.reshape(-1, 3).double()
-        if torch.linalg.vector_norm(flat - flat[:1]) <= 1e-12 * torch.linalg.vector_norm(flat):
-            return f"all points of the {name} coincide"
-    return "the points leave no alignment"
+    spreads = [(cloud - cloud.mean(0)).norm() for cloud in (c.reshape(-1, 3).double() for c in (pointmap, means))]
+    return f"all points of the {'pointmap' if spreads[0] <= spreads[1] else 'prediction'} coincide"
 
 
 def _check(means: Tensor, pointmap: Tensor) -> None:
