@@ -69,12 +69,12 @@ class _Walk:
     modules: dict[str, Path] = field(default_factory=dict)
     facts: dict[str, SourceFacts] = field(default_factory=dict)
     strings: set[str] = field(default_factory=set)
-    registry: list[tuple[str, str]] = field(default_factory=list)  # (name, address)
+    registry: list[tuple[str, str]] = field(default_factory=list)  # (name, a text of its entry)
     seen: set[tuple[str, str | None]] = field(default_factory=set)
 
     def take(self, facts: SourceFacts) -> None:
         self.strings |= facts.strings
-        self.registry += [(name, address) for name, addresses in facts.registry.items() for address in addresses]
+        self.registry += [(name, text) for name, texts in facts.registry.items() for text in texts]
         for module, name in facts.references:
             self.refer(module, name)
 
@@ -95,11 +95,11 @@ class _Walk:
         """Bring a module and the packages around it; False where there is no such module."""
         if module in self.modules:
             return True
+        if "." in module:
+            self.load(module.rpartition(".")[0])
         path = module_file(module, self.packages)
         if path is None:
             return False
-        if "." in module:
-            self.load(module.rpartition(".")[0])
         self.modules[module] = path
         try:
             self.facts[module] = facts_of_file(path, module)
@@ -109,13 +109,16 @@ class _Walk:
         return True
 
     def follow_registries(self) -> bool:
-        """Take what the known names ask of the known registries; True if that brought modules."""
-        before = len(self.modules)
-        for name, address in list(self.registry):
+        """Take what the known names ask of the known registries; True if that brought modules or names."""
+        before = len(self.modules), len(self.strings)
+        for name, text in list(self.registry):
             if name in self.strings:
-                module, _, wanted = address.partition(":")
-                self.refer(module, wanted)
-        return len(self.modules) > before
+                module, is_address, wanted = text.partition(":")
+                if is_address:
+                    self.refer(module, wanted)
+                else:
+                    self.strings.add(text)
+        return (len(self.modules), len(self.strings)) > before
 
 
 def _labelled_files(modules: Mapping[str, Path], packages: Mapping[str, Path]) -> dict[str, Path]:

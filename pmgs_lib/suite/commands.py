@@ -12,7 +12,7 @@ from pmgs_lib.suite.experiment import read_experiment
 from pmgs_lib.suite.pages import make_pages
 from pmgs_lib.suite.plan import Plan, make_plan
 from pmgs_lib.suite.project import Project, find_project
-from pmgs_lib.suite.tables import status_table, why_different, why_run
+from pmgs_lib.suite.status import status_table, why_different, why_run
 
 
 def run(experiment: str, *, profile: str = "smoke", cores: int = 2, set_: Sequence[str] = ()) -> None:
@@ -23,7 +23,7 @@ def run(experiment: str, *, profile: str = "smoke", cores: int = 2, set_: Sequen
 def status(
     experiment: str | None = None, /, *, profile: str | None = None, set_: Sequence[str] = (), verify: bool = False
 ) -> str:
-    """State of each run of an experiment (the last one by default): done, stale, failed, running, interrupted, missing."""
+    """State of each run of an experiment, the last one by default: done, stale, failed, running or missing."""
     project = find_project()
     plan = _plan(project, experiment, profile, set_)
     return f"{plan.experiment} ({plan.profile})\n{status_table(project, plan, verify)}"
@@ -38,7 +38,7 @@ def why(
     profile: str | None = None,
     set_: Sequence[str] = (),
 ) -> str:
-    """Why a run (id or key) was executed or would be, with the chain behind it; with two keys, what tells them apart."""
+    """Why a run (id or key) was executed or would be, with the chain behind it; of two keys, what tells them apart."""
     project = find_project()
     if other is not None:
         return why_different(project, None, run, other)

@@ -51,9 +51,8 @@ def run_experiment(
             if todo:
                 _walk(project, plan, todo, cores, say, lock)
     keep_plan(project, plan)
-    say(
-        f"{plan.experiment} ({plan.profile}): {len(plan.runs)} of {len(plan.runs)} runs up to date, {len(plan.left_out)} left out"
-    )
+    count = len(plan.runs)
+    say(f"{plan.experiment} ({plan.profile}): {count} of {count} runs up to date, {len(plan.left_out)} left out")
     for page in make_pages(project, plan):
         say(f"report: {project.shown(page)}")
     return plan
@@ -159,7 +158,8 @@ def _command(
     keys = ",".join(run.key for run in todo)
     return [
         sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(workspace),
-        "--cores", str(cores), "--resources", "gpu=1", "--nolock", "--nocolor", "--quiet", "host", "--rerun-triggers", "mtime",
+        "--cores", str(cores), "--resources", "gpu=1", "--rerun-triggers", "mtime",
+        "--nolock", "--nocolor", "--quiet", "host",
         *(["--keep-going"] if plan.keep_going else []),
         "--config", f"plan={plan_file}", f"root={project.root}", f"todo={keys}",
     ]  # fmt: skip

@@ -1,7 +1,7 @@
 """What a run must show before it counts as a success, beyond that nothing was raised.
 
-The notebook that papermill saves after a kernel's death claims that every cell completed; so each cell's own count, the
-end marker and the list of loaded library files are looked at.
+The notebook that papermill saves after a kernel's death claims that every cell completed, and counts the dead one; so
+each cell's reply from the kernel, the end marker and the list of loaded library files are looked at.
 """
 
 from collections.abc import Iterable
@@ -28,13 +28,16 @@ def find_fault(project: Project, run: PlannedRun, folder: Path) -> Failure | Non
 
 
 def uncounted_cell(folder: Path) -> Failure | None:
-    """A code cell of the executed notebook without an execution count, or with an exception."""
+    """A code cell of the executed notebook without a count, without the kernel's reply, or with an exception."""
     try:
         notebook = read_notebook(folder / EXECUTED_FILE)
     except ParameterError:
         return Failure("incomplete", f"there is no {EXECUTED_FILE}, expected every cell of it executed")
     for place, cell in code_cells(notebook):
-        if cell.get("execution_count") is None or cell["metadata"].get("papermill", {}).get("exception") is not False:
+        marks = cell["metadata"]
+        replied = "shell.execute_reply" in marks.get("execution", {})
+        clean = marks.get("papermill", {}).get("exception") is False
+        if cell.get("execution_count") is None or not replied or not clean:
             return Failure("incomplete", "this cell was not executed to its end", place)
     return None
 
@@ -51,11 +54,13 @@ def unplanned_module(project: Project, run: PlannedRun, folder: Path) -> Failure
     if not noted:
         return Failure("unwatched", "no imports were noted: the kernel started without the suite's sitecustomize")
     modules = set(noted) | set((read_json(folder / END_FILE) or {}).get("modules", []))
-    files = {module: module_file(module, project.packages) for module in modules}
-    for module, path in sorted(files.items()):
-        if path is not None and label_of(path, project.packages) not in run.parts["library"]:
-            return Failure("outside the closure", f"{module} was loaded, but neither an import nor a registry name leads to it; "
-                           "import it by name or list it in a registry as \"module:object\"")  # fmt: skip
+    files = {module: module_file(module, project.packages) for module in sorted(modules)}
+    library = run.parts["library"]
+    outside = [module for module, path in files.items() if path and label_of(path, project.packages) not in library]
+    if outside:
+        loaded = ", ".join(outside)
+        message = f"{loaded}: loaded, but no import or registry name leads there; import it or list it in a registry"
+        return Failure("outside the closure", message)
     return None
 
 

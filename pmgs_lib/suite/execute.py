@@ -1,6 +1,7 @@
-"""One notebook through papermill, in a process of its own that its runner watches: `python -m pmgs_lib.suite.execute FOLDER`.
+"""One notebook through papermill, in a process of its own that its runner watches.
 
-Reads `.job.json` in the run's folder, writes `executed.ipynb` cell by cell and at the end `.outcome.json`.
+`python -m pmgs_lib.suite.execute FOLDER` reads `.job.json` in the run's folder, writes `executed.ipynb` cell by cell
+and at the end `.outcome.json`.
 """
 
 import json
@@ -12,17 +13,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import CellTimeoutError, DeadKernelError
-from papermill import execute_notebook
-from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
+# jsonschema, which nbformat imports, would build a grammar for addresses that notebooks do not have: 1.2 s of each run.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
-from pmgs_lib.suite.cells import END_TAG
-from pmgs_lib.suite.plan import END_SOURCE, KERNEL
-from pmgs_lib.suite.records import EXECUTED_FILE, INPUT_FILE, JOB_FILE, OUTCOME_FILE, Failure, write_json
+import nbformat  # noqa: E402
+from jupyter_client.kernelspec import KernelSpec  # noqa: E402
+from jupyter_client.manager import AsyncKernelManager  # noqa: E402
+from nbclient.exceptions import CellTimeoutError, DeadKernelError  # noqa: E402
+from papermill import execute_notebook  # noqa: E402
+from papermill.exceptions import PapermillExecutionError  # noqa: E402
+from traitlets.config import Config  # noqa: E402
+
+from pmgs_lib.suite.cells import END_TAG  # noqa: E402
+from pmgs_lib.suite.plan import END_SOURCE, KERNEL  # noqa: E402
+from pmgs_lib.suite.records import (  # noqa: E402
+    EXECUTED_FILE,
+    INPUT_FILE,
+    JOB_FILE,
+    OUTCOME_FILE,
+    Failure,
+    write_json,
+)
 
 TRACEBACK_LINES = 30
 LONGEST_SOCKET_PATH = 100  # Unix sockets allow 107 bytes on Linux and 103 on macOS
@@ -45,7 +56,7 @@ def execute(folder: Path, job: Mapping[str, Any]) -> Failure | None:
     try:
         execute_notebook(
             str(source), str(folder / EXECUTED_FILE), job["parameters"],
-            kernel_name=KERNEL, language="python", progress_bar=False, start_timeout=60,
+            kernel_name=KERNEL, language="python", progress_bar=False, start_timeout=60, record_timing=True,
             execution_timeout=job["cell_timeout_s"], kernel_manager_class=OwnKernel,
             config=_kernel_config(Path(os.environ["JUPYTER_RUNTIME_DIR"])),
         )  # fmt: skip
@@ -73,7 +84,7 @@ def _with_end_marker(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def _kernel_config(folder: Path) -> Config:
-    """Sockets in a private folder where its name is short enough: no ports, hence no clash of kernels started together."""
+    """Sockets in a private folder, unless its name is too long: no ports, so no clash of kernels started together."""
     connection = folder / "kernel.json"
     transport = "ipc" if len(str(connection)) < LONGEST_SOCKET_PATH else "tcp"
     return Config({"KernelManager": {"transport": transport, "connection_file": str(connection)}})

@@ -43,8 +43,8 @@ class _Part(BaseModel):
 class Profile(_Part):
     """How runs are executed in a profile, and parameters for every notebook that has them."""
 
-    cell_timeout_s: float = Field(600, gt=0)
-    run_timeout_s: float = Field(3600, gt=0)
+    cell_timeout_s: float = Field(600.0, gt=0)
+    run_timeout_s: float = Field(3600.0, gt=0)
     keep_going: bool = False  # False: the first failure ends the other runs within seconds
     parameters: dict[str, Any] = {}
 
@@ -151,7 +151,7 @@ def references_in(value: Any) -> list[tuple[str, str, bool]]:
 
 
 def substitute(value: Any, answers: Mapping[str, Callable[[str], Any]]) -> Any:
-    """`value` with the references of the kinds in `answers` replaced. A text that is one reference takes the answer's type."""
+    """`value` with the references of the kinds in `answers` replaced; a text that is one takes the answer's type."""
     if isinstance(value, dict):
         return {name: substitute(item, answers) for name, item in value.items()}
     if isinstance(value, list):

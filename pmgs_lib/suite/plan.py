@@ -39,7 +39,7 @@ class PlannedRun:
 
     @property
     def threads(self) -> int:
-        """Threads of the numeric libraries: the parameter of that name, 1 without one, so that sums keep their order."""
+        """Threads of the numeric libraries: the parameter of that name, else 1, so that sums keep their order."""
         threads = self.parameters.get("threads", 1)
         return threads if isinstance(threads, int) and threads > 0 else 1
 
@@ -85,7 +85,7 @@ class _Planner:
     profile_name: str
     done: dict[str, PlannedRun] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
-    used_names: set[str] = field(default_factory=set)  # parameters of the profile that some notebook has
+    known_names: set[str] = field(default_factory=set)  # parameters of all notebooks
 
     @cached_property
     def profile(self) -> Profile:
@@ -108,7 +108,7 @@ class _Planner:
                 self.done[name] = self._plan_run(self.entries[name])
         for name in self.profile.parameters:
             require_known(
-                name, sorted(self.used_names), f"{self.experiment.name}: profile `{self.profile_name}`: parameter"
+                name, sorted(self.known_names), f"{self.experiment.name}: profile `{self.profile_name}`: parameter"
             )
         runs = tuple(self.done.values())
         return Plan(
@@ -180,7 +180,7 @@ class _Planner:
         check_kernel(notebook, f"{where}: {entry.notebook}")
         schema = read_schema(notebook, f"{where}: {entry.notebook}")
         shared = {name: value for name, value in self.profile.parameters.items() if name in schema}
-        self.used_names |= shared.keys()
+        self.known_names |= schema.keys()
         given = substitute({**shared, **self._values(entry)}, {"arguments": self._argument})
         values = {name: parameter.default for name, parameter in schema.items()} | check_values(schema, given, where)
         needs = {name: self.done[name].key for name, _ in self._needs(entry) if name in self.done}

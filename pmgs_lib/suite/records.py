@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -127,10 +127,6 @@ def describe_made(folder: Path) -> dict[str, dict[str, Any]]:
         for name, path in named.items()
         if not name.startswith(".") and name not in BOOKKEEPING
     }
-
-
-def failure_json(failure: Failure, times: Mapping[str, Any]) -> dict[str, Any]:
-    return {**asdict(failure), **times}
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -17,7 +17,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timezone
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,13 @@ from pmgs_lib.suite.records import (
     Failure,
     RunRecord,
     describe_made,
-    failure_json,
     good_record,
     read_json,
     write_json,
 )  # fmt: skip
 
 RUNNER_LOG = "runner.log"
+TRACEBACK_LINES = 30
 
 
 class Stopped(BaseException):
@@ -63,24 +64,15 @@ def perform(project: Project, plan: Plan, run: PlannedRun) -> RunRecord:
         end_processes_of(folder)  # leftovers of a runner that was killed
         _clean(folder)
         started = time.time()
-        header = {
-            "key": run.key,
-            "id": run.id,
-            "experiment": plan.experiment,
-            "profile": plan.profile,
-            "notebook": run.notebook,
-        }
-        write_json(folder / STARTED_FILE, {**header, "started": _clock(started), "pid": os.getpid()})
+        header = {"key": run.key, "id": run.id, "notebook": run.notebook, "started": _clock(started)}
+        header |= {"experiment": plan.experiment, "profile": plan.profile}
+        write_json(folder / STARTED_FILE, {**header, "pid": os.getpid()})
         failure = _attempt(project, run, folder)
-        times = {
-            "started": _clock(started),
-            "finished": _clock(time.time()),
-            "seconds": round(time.time() - started, 3),
-        }
+        header |= {"finished": _clock(time.time()), "seconds": round(time.time() - started, 3)}
         if failure is not None:
-            write_json(folder / FAILURE_FILE, {**header, **failure_json(failure, times)})
+            write_json(folder / FAILURE_FILE, {**header, **asdict(failure)})
             raise RunError(failure_line(project, run, failure))
-        content = {**header, **times, **_results(project, run, folder)}
+        content = {**header, **_results(project, run, folder)}
         for name in MESSAGES:
             (folder / name).unlink(missing_ok=True)
         write_json(folder / RUN_FILE, content)
@@ -137,8 +129,8 @@ def _execute(project: Project, run: PlannedRun, folder: Path, scratch: Path) -> 
     try:
         code = child.wait(timeout=run.run_timeout_s)
     except subprocess.TimeoutExpired:
-        return Failure("run time-out", f"the run took longer than {run.run_timeout_s:g} s, the limit of this profile",
-                       first_uncounted(folder))  # fmt: skip
+        message = f"the run took longer than {run.run_timeout_s:g} s, the limit of this profile"
+        return Failure("run time-out", message, first_uncounted(folder))
     finally:
         child.kill()
         child.wait()
@@ -150,21 +142,17 @@ def _execute(project: Project, run: PlannedRun, folder: Path, scratch: Path) -> 
 def _outcome(folder: Path, code: int) -> Failure | None:
     """What the process that ran papermill says, or why it says nothing."""
     outcome = read_json(folder / OUTCOME_FILE)
-    if outcome is None:
-        log = (folder / RUNNER_LOG).read_text(errors="replace").strip().splitlines()
-        how = f"signal {-code}" if code < 0 else f"exit {code}"
-        return Failure("runner died", f"the process around the kernel ended by {how}: {log[-1] if log else 'no message'}",
-                       first_uncounted(folder), "\n".join(log[-30:]))  # fmt: skip
-    if outcome["failure"] is None:
-        return None
-    failure = Failure(**outcome["failure"])
-    if failure.cell is None:
-        return Failure(failure.kind, failure.message, first_uncounted(folder), failure.traceback)
-    return failure
+    if outcome is not None:
+        failure = outcome["failure"] and Failure(**outcome["failure"])
+        return failure and replace(failure, cell=first_uncounted(folder) if failure.cell is None else failure.cell)
+    log = (folder / RUNNER_LOG).read_text(errors="replace").strip().splitlines()
+    how = f"signal {-code}" if code < 0 else f"exit {code}"
+    message = f"the process around the kernel ended by {how}: {log[-1] if log else 'no message'}"
+    return Failure("runner died", message, first_uncounted(folder), "\n".join(log[-TRACEBACK_LINES:]))
 
 
 def _results(project: Project, run: PlannedRun, folder: Path) -> dict[str, Any]:
-    """What `run.json` says beyond times: parameters, the key's parts, versions, device, and digests of all that was made."""
+    """What `run.json` says beyond times: parameters, parts of the key, versions, device, digests of what was made."""
     executed = folder / EXECUTED_FILE
     notebook = json.loads(executed.read_text(encoding="utf-8"))
     notebook["metadata"]["papermill"] |= {"input_path": run.notebook, "output_path": project.shown(executed)}

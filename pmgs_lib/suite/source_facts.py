@@ -20,7 +20,7 @@ class SourceFacts:
 
     references: what it imports, at any depth, and what it names as "module:object" outside a registry.
     exports: what a lazy package's `__getattr__` serves, name -> module. registry: dict entries whose value names
-    "module:object", name -> addresses. strings: constants by which code may ask a registry for a name.
+    "module:object", name -> the texts of that value. strings: constants by which code may ask a registry for a name.
     """
 
     references: frozenset[Reference]
@@ -44,29 +44,36 @@ def _facts_of_file(path: Path, module: str, modified_ns: int, size: int) -> Sour
 def facts_of(source: str, package: str = "") -> SourceFacts:
     """Facts of a source text; `package` resolves its relative imports. Raises SyntaxError for what is no Python."""
     tree = ast.parse(source)
-    tables = _exported_tables(tree)
-    entries = list(_dict_entries(tree, tables))
-    offered = {id(node) for _, _, nodes in entries for node in nodes}
-    nodes = list(_walk_executed(tree))
-    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
-               and id(node) not in offered}  # fmt: skip
-    registry: dict[str, tuple[str, ...]] = {}
     exports: dict[str, str] = {}
-    for name, exported, values in entries:
-        texts = tuple(_absolute(node.value, package) for node in values if isinstance(node.value, str))
-        if exported:
-            exports.update({name: text.partition(":")[0] for text in texts[1:2]})
+    registry: dict[str, tuple[str, ...]] = {}
+    offered: set[int] = set()  # constants that are entries of those tables, not questions to one
+    for entry in _table_entries(tree):
+        offered |= {id(entry.key), *map(id, entry.texts)}
+        texts = tuple(_absolute(text.value, package) for text in entry.texts)
+        if entry.exported:
+            exports[entry.key.value] = texts[0].partition(":")[0]
         else:
-            registry[name] = registry.get(name, ()) + texts[1:]
-    references = set(_imports(nodes, package)) | {_split(text, package) for text in strings if _names_module(text)}
-    return SourceFacts(frozenset(references), exports, registry, frozenset(strings))
+            registry[entry.key.value] = registry.get(entry.key.value, ()) + texts
+    nodes = list(_walk_executed(tree))
+    strings = frozenset(node.value for node in nodes if _is_text(node) and id(node) not in offered)
+    named = {_reference(text, package) for text in strings if ADDRESS.fullmatch(text) or DOTTED.fullmatch(text)}
+    return SourceFacts(frozenset(_imports(nodes, package)) | named, exports, registry, strings)
 
 
-def _names_module(text: str) -> bool:
-    return bool(ADDRESS.fullmatch(text) or DOTTED.fullmatch(text))
+@dataclass(frozen=True)
+class _Entry:
+    """`key: ...` in a dict literal that names modules, with the texts in its value."""
+
+    key: ast.Constant
+    texts: list[ast.Constant]
+    exported: bool
 
 
-def _split(text: str, package: str) -> Reference:
+def _is_text(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _reference(text: str, package: str) -> Reference:
     module, _, name = _absolute(text, package).partition(":")
     return module, name or None
 
@@ -76,7 +83,7 @@ def _absolute(text: str, package: str) -> str:
 
 
 def _walk_executed(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that never load a module: type checking blocks, annotations, docstrings, `__all__`, plain keys."""
+    """All nodes but those that never load a module: annotations, docstrings, blocks for type checkers and the like."""
     for name, value in ast.iter_fields(node):
         children = value if isinstance(value, list) else [value]
         for child in children:
@@ -117,19 +124,18 @@ def _names_in(*nodes: ast.AST) -> set[str]:
     return {node.id for root in nodes for node in ast.walk(root) if isinstance(node, ast.Name)}
 
 
-def _dict_entries(tree: ast.Module, tables: set[str]) -> Iterator[tuple[str, bool, list[ast.Constant]]]:
-    """(name, whether it is an export, the entry's constants: key first) of every dict literal with text keys."""
-    exported = {id(node) for statement in tree.body if isinstance(statement, ast.Assign | ast.AnnAssign)
-                for node in ast.walk(statement) if tables & _targets(statement)}  # fmt: skip
+def _table_entries(tree: ast.Module) -> Iterator[_Entry]:
+    """Entries with text keys of lazy packages' tables, and of all dict literals whose values name "module:object"."""
+    names = _exported_tables(tree)
+    tables = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign) and names & _targets(node)]
+    exported = {id(node) for table in tables for node in ast.walk(table)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                    texts = [part for part in ast.walk(value) if isinstance(part, ast.Constant)]
-                    if id(node) in exported:
-                        yield key.value, True, [key, *texts]
-                    elif addresses := [text for text in texts if ADDRESS.fullmatch(str(text.value))]:
-                        yield key.value, False, [key, *addresses]
+                texts = [part for part in ast.walk(value) if _is_text(part)]
+                named = id(node) in exported or any(ADDRESS.fullmatch(text.value) for text in texts)
+                if _is_text(key) and texts and named:
+                    yield _Entry(key, texts, id(node) in exported)
 
 
 def _targets(statement: ast.Assign | ast.AnnAssign) -> set[str]:
@@ -142,21 +148,23 @@ def _imports(nodes: list[ast.AST], package: str) -> Iterator[Reference]:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, None
-                bound[alias.asname or alias.name.partition(".")[0]] = (
-                    alias.name if alias.asname else alias.name.partition(".")[0]
-                )
+                top = alias.name.partition(".")[0]
+                bound[alias.asname or top] = alias.name if alias.asname else top
         elif isinstance(node, ast.ImportFrom):
-            module = (
-                importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-                if node.level
-                else node.module
-            )
+            module = node.module or ""
+            if node.level:
+                module = importlib.util.resolve_name("." * node.level + module, package)
             for alias in node.names:
                 yield module, alias.name
                 bound[alias.asname or alias.name] = f"{module}.{alias.name}"
+    yield from _attributes(nodes, bound)
+
+
+def _attributes(nodes: list[ast.AST], bound: Mapping[str, str]) -> Iterator[Reference]:
+    """`library.rasterizers.rasterize`, read as `from library.rasterizers import rasterize`."""
     for node in nodes:
         if isinstance(node, ast.Attribute):
             root, _, rest = ast.unparse(node).partition(".")
-            if root in bound and rest.replace(".", "").replace("_", "a").isalnum():
+            if root in bound and all(part.isidentifier() for part in rest.split(".")):
                 module, _, name = f"{bound[root]}.{rest}".rpartition(".")
                 yield module, name

@@ -24,9 +24,11 @@ class SmallProject(Project):
     """A project whose parts a test writes and then changes."""
 
     def write_notebook(self, name: str, parameters: str, *cells: str, kernel: str = "python3") -> Path:
-        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": kernel, "display_name": "x", "language": "python"}})
-        notebook.cells = [nbformat.v4.new_markdown_cell(f"# {name}"), nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
-        notebook.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
+        spec = {"name": kernel, "display_name": kernel, "language": "python"}
+        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": spec})
+        title = nbformat.v4.new_markdown_cell(f"# {name}")
+        first = nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        notebook.cells = [title, first, *map(nbformat.v4.new_code_cell, cells)]
         for place, cell in enumerate(notebook.cells):
             cell["id"] = f"cell-{place}"
         path = self.root / "notebooks" / f"{name}.ipynb"

@@ -1,0 +1,137 @@
+"""What runs there are and why: the texts of `pmgs status` and `pmgs why`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pmgs_lib.errors import ParameterError
+from pmgs_lib.suite.locks import is_held
+from pmgs_lib.suite.plan import Plan, PlannedRun
+from pmgs_lib.suite.project import Project
+from pmgs_lib.suite.provenance import Parts, canonical_json, differences
+from pmgs_lib.suite.records import (
+    FAILURE_FILE,
+    STARTED_FILE,
+    RunRecord,
+    all_records,
+    damaged_files,
+    good_record,
+    read_json,
+)
+
+
+def state_of(project: Project, plan: Plan, run: PlannedRun) -> tuple[str, str]:
+    """One word for a run, and what there is to say about it."""
+    folder = project.run_folder(run.key)
+    record = good_record(folder)
+    if record is not None:
+        return "done", f"{record.seconds:.1f} s, {record.content['finished'][:19]}"
+    if is_held(folder):
+        return "running", f"since {(read_json(folder / STARTED_FILE) or {}).get('started', 'now')[:19]}"
+    failure = read_json(folder / FAILURE_FILE)
+    if failure is not None:
+        return "failed", f"{failure['kind']}: {failure['message']}"
+    if (folder / STARTED_FILE).exists():
+        return "interrupted", "its runner was killed; the next call cleans up"
+    old = earlier_record(project, plan, run)
+    if old is not None:
+        return "stale", "; ".join(differences(old.parts, run.parts, parts_lookup(project, plan)))
+    return "missing", "not run yet"
+
+
+def status_table(project: Project, plan: Plan, verify: bool = False) -> str:
+    """A line a run: id, state, key, notebook, remark. `verify` compares every result file with its digest."""
+    rows = [("run", "state", "key", "notebook", "remark")]
+    for run in plan.runs:
+        state, remark = state_of(project, plan, run)
+        if verify and state == "done":
+            damaged = damaged_files(good_record(project.run_folder(run.key)))
+            state, remark = ("damaged", ", ".join(damaged)) if damaged else (state, f"{remark}, verified")
+        rows.append((run.id, state, run.key, run.notebook, remark))
+    rows += [(name, "left out", "", "", reason) for name, reason in plan.left_out.items()]
+    return aligned(rows)
+
+
+def why_run(project: Project, plan: Plan, name: str) -> str:
+    """Why a run is (or would be) executed, and the chain that its numbers come from, needed runs included."""
+    run = plan.run(name)
+    state, remark = state_of(project, plan, run)
+    old = earlier_record(project, plan, run)
+    if old is None:
+        cause = [f"first run of `{run.id}`: no earlier one to compare with"]
+    else:
+        changes = differences(old.parts, run.parts, parts_lookup(project, plan))
+        cause = [f"{change}  (since {project.shown(old.folder)})" for change in changes]
+    return "\n".join(
+        [f"{run.id}: {state}, {remark}", *(f"because {line}" for line in cause), "", *_chain(project, plan, run)]
+    )
+
+
+def why_different(project: Project, plan: Plan | None, first: str, second: str) -> str:
+    """What distinguishes two runs, given by key or by the beginning of it."""
+    lookup = parts_lookup(project, plan)
+    parts = [lookup(_whole_key(project, key)) for key in (first, second)]
+    return "\n".join(differences(parts[0], parts[1], lookup)) or f"{first} and {second} are the same run"
+
+
+def parts_lookup(project: Project, plan: Plan | None) -> Callable[[str], Parts | None]:
+    """Parts of a key from the plan or from what ran."""
+    planned = {run.key: run.parts for run in plan.runs} if plan else {}
+
+    def parts_of(key: str) -> Parts | None:
+        record = None if key in planned else good_record(project.run_folder(key))
+        return record.parts if record else planned.get(key)
+
+    return parts_of
+
+
+def earlier_record(project: Project, plan: Plan, run: PlannedRun) -> RunRecord | None:
+    """The last good run of that notebook and id with another key, from the same experiment and profile if any."""
+    others = [
+        record
+        for record in all_records(project)
+        if record.id == run.id and record.key != run.key and record.content["notebook"] == run.notebook
+    ]
+    same = (plan.experiment, plan.profile)
+    return max(
+        others,
+        key=lambda record: (
+            (record.content["experiment"], record.content["profile"]) == same,
+            record.content["finished"],
+        ),
+        default=None,
+    )
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text as columns of equal width; the last one as it is."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    lines = [[*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]] for row in rows]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def _chain(project: Project, plan: Plan, run: PlannedRun, indent: str = "") -> list[str]:
+    parts = run.parts
+    data = ", ".join(f"{name} {digest[:12]}" for name, digest in parts["data"].items()) or "none outside the project"
+    lines = [
+        f"{run.id}  {project.shown(project.run_folder(run.key))}",
+        f"  notebook     {run.notebook}  code {parts['notebook']['code'][:12]}",
+        f"  parameters   {_parameters(parts['parameters'])}",
+        f"  library      {len(parts['library'])} files: {', '.join(parts['library'])}",
+        f"  data         {data}",
+        f"  environment  {', '.join(f'{name} {value[:12]}' for name, value in parts['environment'].items())}",
+    ]
+    chain = [indent + line for line in lines]
+    for key in run.needs.values():
+        chain += _chain(project, plan, plan.run(key), indent + "    ")
+    return chain
+
+
+def _parameters(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={canonical_json(value)}" for name, value in values.items()) or "none"
+
+
+def _whole_key(project: Project, beginning: str) -> str:
+    found = sorted(path.name for path in project.runs.glob(f"{beginning}*") if good_record(path))
+    if len(found) != 1:
+        raise ParameterError(f"key {beginning!r}: {len(found)} good runs begin so, expected one; give more of the key")
+    return found[0]

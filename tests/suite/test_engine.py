@@ -1,0 +1,199 @@
+"""`pmgs run` with real Snakemake and real kernels: skip, rerun what changed, fail soon, survive kills."""
+
+import json
+import random
+import re
+import signal
+import time
+
+import psutil
+import pytest
+import yaml
+
+from pmgs_lib.suite.engine import runs_to_do
+from pmgs_lib.suite.records import all_records
+
+SAVE = "from pmgs_lib.suite import current_run\nrun = current_run()"
+COUNT = "open(f'counts-{name}', 'a').write('x')\nimport time\ntime.sleep(nap)"
+USE = "text = [(run.resolve(folder) / 'artifacts' / 'name').read_text() for folder in needs]"
+WRITE = "run.artifact('name').write_text(name)\nrun.save_metrics({'length': len(text)})"
+
+
+def write_graph(small, names: str, nap: float = 0.0) -> None:
+    """Runs `a`, `b`, ... of one notebook, where each but the first needs the one before it."""
+    parameters = "name: str = ''\nneeds: list[str] = []\nnap: float = 0.0\nextra: int = 0"
+    small.write_notebook("step", parameters, SAVE, COUNT, USE, WRITE)
+    runs = []
+    for need, name in zip(["", *names], names, strict=False):
+        values = {"name": name, "nap": nap, "needs": [f"${{runs.{need}}}"] if need else []}
+        runs.append({"id": name, "notebook": "notebooks/step.ipynb", "parameters": values})
+    small.write_experiment(runs)
+
+
+def counts(small, names: str) -> list[int]:
+    paths = [small.root / f"counts-{name}" for name in names]
+    return [len(path.read_text()) if path.exists() else 0 for path in paths]
+
+
+def processes_in(root) -> list[psutil.Process]:
+    """Live processes whose working folder is the project."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd().startswith(str(root)) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue
+    return found
+
+
+def test_from_nothing_to_done_to_one_change(small):
+    write_graph(small, "ab")
+    small.write_notebook("report", "runs: dict[str, str] = {}", SAVE, "print(sorted(runs))")
+    report = {"id": "report", "parameters": {"runs": {"b": "${runs.b}"}}, "page": "runs/reports/toy.html"}
+    runs = [*written_runs(small), report]
+    small.write_experiment(runs)
+
+    first = small.pmgs("run", "experiments/toy.yaml", "--profile", "smoke", "--cores", "2")
+    assert (first.returncode, first.stderr) == (0, "")
+    lines = first.stdout.splitlines()
+    assert lines[0] == "toy (smoke): 3 of 3 runs to do"
+    assert [line.split()[0] for line in lines[1:7]] == ["started", "done"] * 3
+    assert "done 2/3 b in " in first.stdout
+    assert lines[-2:] == ["toy (smoke): 3 of 3 runs up to date, 0 left out", "report: runs/reports/toy.html"]
+    page = (small.root / "runs/reports/toy.html").read_text()
+    assert "['b']" in page
+    assert "finish_run" not in page
+    assert re.findall(r"(?:src|href)=.https?:", page) == []
+
+    began = time.monotonic()
+    second = small.pmgs("run", "toy")
+    assert time.monotonic() - began < 5
+    assert second.stdout.splitlines() == lines[-2:]
+    assert counts(small, "ab") == [1, 1]
+
+    runs[1]["parameters"]["extra"] = 1
+    small.write_experiment(runs)
+    assert states(small) == {"a": "done", "b": "stale", "report": "stale"}
+    because = "needed run `b` changed (parameter `extra`: 0 -> 1)"
+    assert small.pmgs("why", "report").stdout.startswith(f"report: stale, {because}\nbecause {because}  (since runs/")
+    third = small.pmgs("run", "toy")
+    assert third.stdout.splitlines()[0] == "toy (smoke): 2 of 3 runs to do"
+    assert counts(small, "ab") == [1, 2]
+    assert "because parameter `extra`: 0 -> 1  (since runs/" in small.pmgs("why", "b").stdout
+    keys = [record.key for record in all_records(small) if record.id == "b"]
+    assert "parameter `extra`: " in small.pmgs("why", *keys).stdout
+
+
+def written_runs(small) -> list[dict]:
+    return yaml.safe_load((small.root / "experiments" / "toy.yaml").read_text())["runs"]
+
+
+def states(small) -> dict[str, str]:
+    return {line.split()[0]: line.split()[1] for line in small.pmgs("status", "toy").stdout.splitlines()[2:]}
+
+
+def test_a_refused_parameter_starts_nothing(small):
+    write_graph(small, "a")
+    runs = written_runs(small)
+    runs[0]["parameters"]["nape"] = 1
+    small.write_experiment(runs)
+    done = small.pmgs("run", "toy")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "pmgs run: toy: run `a`: no parameter `nape` in the notebook; did you mean `nap`?\n"
+    assert not small.runs.exists()
+
+
+def test_a_failure_ends_the_others_and_the_next_call_goes_on(small):
+    small.write_notebook("bad", "a: int = 1", "import pathlib\nassert pathlib.Path('good').exists(), 'not yet'")
+    small.write_notebook(
+        "slow", "a: int = 1", "import pathlib, time\ntime.sleep(0 if pathlib.Path('good').exists() else 600)"
+    )
+    small.write_notebook("after", "a: int = 1", "1")
+    small.write_experiment([{"id": "bad"}, {"id": "slow"}, {"id": "after", "after": ["bad"]}])
+    began = time.monotonic()
+    done = small.pmgs("run", "toy", "--cores", "2")
+    assert time.monotonic() - began < 60  # the slow one was not waited for
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "pmgs run: run `bad` (notebooks/bad.ipynb): cell error in cell 3: AssertionError: not yet; see runs/"
+    )
+    assert done.stderr.count("\n") == 1
+    assert states(small) == {"bad": "failed", "slow": "failed", "after": "missing"}
+    assert small.failure("slow")["kind"] == "stopped"
+    assert processes_in(small.root) == []
+    (small.root / "good").touch()
+    assert small.pmgs("run", "toy").returncode == 0
+
+
+def wait_until(condition, patience_s: float = 60.0):
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.05)
+
+
+def test_a_signal_ends_all_and_an_orphaned_snakemake_is_waited_for(small):
+    write_graph(small, "ab", nap=2.0)
+    driver = small.start("run", "toy")
+    wait_until(lambda: counts(small, "a") == [1])
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate(timeout=15)
+    assert driver.returncode == 1
+    assert err == "pmgs run: stopped by SIGINT; the same command goes on where it was\n"
+    assert processes_in(small.root) == []
+
+    driver = small.start("run", "toy")
+    wait_until(lambda: counts(small, "a") == [2])
+    driver.kill()  # as `kill -9` of make's whole line would: Snakemake and the run live on
+    driver.communicate()
+    done = small.pmgs("run", "toy")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"waiting for another pmgs run (process {driver.pid})" in done.stdout
+    assert counts(small, "ab") == [2, 1]
+
+
+def kill_at_random(small, seed: int, count: int) -> None:
+    """Start, kill -9 one kind of process at a random moment, and again until the suite is done; then prove it is."""
+    draw = random.Random(seed)
+    victims = ["driver", "snakemake", "runner", "papermill", "kernel", "all"]
+    for victim in draw.sample(victims, count):
+        driver = small.start("run", "toy")
+        time.sleep(draw.uniform(1.0, 8.0))
+        for process in processes_in(small.root):
+            try:
+                line = " ".join(process.cmdline())
+                if victim == "all" or KIND[victim] in line:
+                    process.kill()
+            except psutil.Error:
+                continue
+        driver.communicate(timeout=90)
+    done = small.pmgs("run", "toy")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert runs_to_do(small, small.plan()) == []
+    for run in small.plan().runs:
+        folder = small.run_folder(run.key)
+        assert json.loads((folder / "metrics.json").read_text()) == {"length": len(run.needs)}
+        assert not (folder / "failure.json").exists()
+    assert processes_in(small.root) == []
+
+
+KIND = {
+    "driver": "pmgs_lib.cli",
+    "snakemake": "snakemake",
+    "runner": "pmgs_lib.suite.run",
+    "papermill": "pmgs_lib.suite.execute",
+    "kernel": "ipykernel_launcher",
+}
+
+
+def test_kills_at_random_moments_leave_nothing_that_the_next_call_cannot_mend(small):
+    write_graph(small, "ab", nap=0.5)
+    kill_at_random(small, seed=3, count=2)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("seed", range(20))
+def test_kills_at_random_moments_long(small, seed):
+    write_graph(small, "abcd", nap=0.5)
+    kill_at_random(small, seed, count=4)
