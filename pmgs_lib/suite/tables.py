@@ -11,7 +11,7 @@ from pmgs_lib.evaluation.metrics import METRICS
 from pmgs_lib.evaluation.results import TARGET_METRICS
 
 ARROWS = {"higher": "↑", "lower": "↓"}
-SPLITS = {"overall": "all targets", "inside": "inside", "outside": "outside"}
+SPLITS = {"overall": "all", "inside": "inside", "outside": "outside"}
 MISSING = "n/a"
 
 # Styles stand in the cells: a rendered report needs no style sheet, and a cautious notebook viewer strips those.
@@ -225,18 +225,24 @@ def _html_footnotes(footnotes: Sequence[str]) -> list[str]:
 
 
 def _text(rows: Sequence[ResultRow], columns: Sequence[Column], footnotes: Sequence[str], caption: str) -> str:
-    grid = [["method", *(" ".join(filter(None, column.heading)) for column in columns)]]
+    names, details = zip(*(column.heading for column in columns), strict=True)
+    grid = [["method", *names], ["", *details]]
     for row in rows:
         marked = [(_number(row, column), _marks(row, column, footnotes)) for column in columns]
         label = f"{row.method} ({row.training})" if row.training else row.method
         grid.append([label, *(f"{number} [{mark}]" if mark else number for number, mark in marked)])
-    widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
-    lines = [
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
-        for line in grid
-    ]
+    lines = _aligned(grid)
     rule = "-" * len(lines[0])
+    head, body = lines[:2], lines[2:]
     contenders = sum(not row.control for row in rows)
-    body = lines[1:] if contenders in (0, len(rows)) else [*lines[1 : contenders + 1], rule, *lines[contenders + 1 :]]
+    if 0 < contenders < len(rows):
+        body.insert(contenders, rule)
     notes = [f"[{i}] {note}" for i, note in enumerate(footnotes, start=1)]
-    return "\n".join([*([caption] if caption else []), lines[0], rule, *body, *notes])
+    return "\n".join([*([caption] if caption else []), *head, rule, *body, *notes])
+
+
+def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a grid of text: first column to the left, the others to the right."""
+    widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
+    padded = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in grid]
+    return ["  ".join(line) for line in padded]

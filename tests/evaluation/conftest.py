@@ -36,7 +36,7 @@ class PlaneDataset:
 
     damaged: tuple[str, ...] = ()
     blind: tuple[str, ...] = ()
-    root: str = "/data/planes"
+    root: str = "shelf/planes"
 
     def example(self, key, context_indices, target_indices, height, width) -> Example:
         if key in self.damaged:

@@ -143,7 +143,7 @@ def test_a_number_that_is_none_stops_the_evaluation_and_says_where(run, method, 
 def test_the_file_has_finite_numbers_no_paths_and_compares_to_the_last_digit(run):
     first, second = (json.dumps(run(ExactDepth("reference")).to_json(), allow_nan=False) for _ in range(2))
     assert first == second
-    assert "/" not in first.replace("/16", "")
+    assert "/" not in first
     content = json.loads(first)
     assert content["settings"]["limit_m"] == 20
     assert (content["settings"]["height"], content["settings"]["width"]) == (24, 32)
