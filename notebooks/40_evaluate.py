@@ -29,7 +29,6 @@ scenes: str = ""  # folder of chunk files; empty: the protocol's embedded scenes
 protocol: str = "embedded-smoke"  # name of a protocol, or a .json file
 weights: str = "depthsplat-tiny"  # a model that ships with the library, or a checkpoint
 label: str = "DepthSplat tiny"  # how the report calls this row
-trained_steps: int = 0  # additional steps of training, for the report
 
 # %%
 import pandas as pd
@@ -37,7 +36,7 @@ import pandas as pd
 from pmgs_lib.data import load_protocol, make_scenes, open_dataset
 from pmgs_lib.evaluation import evaluate
 from pmgs_lib.evaluation.methods import ExactDepth, GaussianMethod, NearestInput
-from pmgs_lib.models import load_checkpoint
+from pmgs_lib.models import load_checkpoint, read_card
 from pmgs_lib.suite import current_run
 from pmgs_lib.ui import plots
 
@@ -62,7 +61,8 @@ print(f"protocol {rules.name}, {rules.expected.scenes} scenes, digest {rules.dig
 # is known. A model below the first control has learnt nothing; what separates it from the second is its geometry.
 
 # %%
-model = load_checkpoint(run.resolve(weights) if weights.endswith(".safetensors") else weights)
+chosen = run.resolve(weights) if weights.endswith(".safetensors") else weights
+model, trained_steps = load_checkpoint(chosen), read_card(chosen)["trained_steps"]
 known = dataset.scene(rules.keys[0]).depth is not None
 methods = [NearestInput(), *([ExactDepth()] if known else []), GaussianMethod(model, name=label)]
 

@@ -7,6 +7,7 @@ NAMES = {
     "build_model": "pmgs_lib.models.zoo",
     "named_config": "pmgs_lib.models.zoo",
     "load_checkpoint": "pmgs_lib.models.checkpoints",
+    "read_card": "pmgs_lib.models.checkpoints",
     "save_checkpoint": "pmgs_lib.models.checkpoints",
     "Prediction": "pmgs_lib.models.base",
     "ModelConfig": "pmgs_lib.models.base",

@@ -78,6 +78,15 @@ def load_checkpoint(
     return model.to(device).eval()
 
 
+def read_card(name_or_path: str | Path) -> dict[str, Any]:
+    """The JSON card of weights that this library wrote: how they came about, on what, and how good they were."""
+    path = _find(name_or_path).with_suffix(".json")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"card {path}: is missing or not readable as JSON ({error}); fetch it again") from error
+
+
 def embedded_weights(name: str) -> Path:
     """Where the weights of a model lie if they ship with the library."""
     return Path(str(resources.files("pmgs_lib.models") / "weights" / f"{name}.safetensors"))

@@ -3,7 +3,6 @@
 import logging
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from pmgs_lib.data.protocols import Protocol
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.evaluation import EvaluationResult, evaluate
 from pmgs_lib.evaluation.methods import GaussianMethod
-from pmgs_lib.models import build_model, load_checkpoint, save_checkpoint
+from pmgs_lib.models import build_model, load_checkpoint, read_card, save_checkpoint
 from pmgs_lib.pointmaps import build_pointmap_source
 from pmgs_lib.training.config import TrainingConfig
 from pmgs_lib.training.history import TrainingHistory
@@ -62,8 +61,12 @@ def run_training(
     *,
     on_step: Callable[[int, TrainingHistory], None] | None = None,
     dtype: Literal["float32", "float16"] = "float32",
+    command: str | None = None,
 ) -> TrainingHistory:
-    """Train as `run` says and write weights, card and history into `output`. Raises what training and data raise."""
+    """Train as `run` says and write weights, card and history into `output`. Raises what training and data raise.
+
+    `command` is what the card names as the way to do it again, beside the whole description.
+    """
     torch.manual_seed(run.training.seed)
     model = load_checkpoint(run.weights) if run.weights else build_model(run.model)
     protocol = load_protocol(run.protocol)
@@ -79,7 +82,8 @@ def run_training(
     device = trainer.fabric.device
     card = {
         "training": run.model_dump(mode="json"),
-        "command": " ".join(["pmgs", *sys.argv[1:]]),
+        "trained_steps": run.training.steps + (read_card(run.weights)["trained_steps"] if run.weights else 0),
+        "command": command,
         "commit": _commit(),
         "seed": run.training.seed,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
@@ -137,7 +141,7 @@ def train_from_file(config: str, output: str, *, dtype: Literal["float32", "floa
         run = TrainingRun.model_validate(yaml.safe_load(Path(config).read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValidationError) as fault:
         raise ParameterError(f"training {config}: {' '.join(str(fault).split())}; correct the file") from None
-    history = run_training(run, Path(output), dtype=dtype, on_step=_tell)
+    history = run_training(run, Path(output), dtype=dtype, on_step=_tell, command=f"pmgs train {config} {output}")
     return f"{output}: {len(history.rows)} steps, photometric loss {history.summary()['photometric']:.5f}"
 
 

@@ -1,0 +1,121 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Embedded scenes, end to end
+#
+# What the smoke suite found: two input pictures, target views between them (inside) and beyond them (outside), procedural
+# rooms and streets with exact depth. Each number links to the executed notebook it is from. These numbers compare methods
+# with each other on small scenes; they are not those of the papers' tables and never stand in one.
+
+# %% tags=["parameters"]
+evaluations: list[str] = []  # folders of runs of 40_evaluate on the same protocol
+imported: str = ""  # folder of the evaluation of the imported capture
+compare: str = ""  # folder of a run of 43_compare_pm_loss
+training: list[str] = []  # folders of runs of 30_train
+
+# %%
+import json
+
+import pandas as pd
+from IPython.display import Image
+
+from pmgs_lib.errors import ParameterError
+from pmgs_lib.suite import current_run, read_record
+from pmgs_lib.suite.tables import ResultRow, results_table
+from pmgs_lib.ui import plots
+
+run = current_run()
+if not evaluations:
+    raise ParameterError("reports/smoke: no evaluations given; run it as part of an experiment: make reproduce")
+metrics = {
+    folder: json.loads((run.resolve(folder) / "metrics.json").read_text()) for folder in [*evaluations, imported]
+}
+
+# %% [markdown]
+# ## Results
+# The controls under the line say what the numbers mean: the nearest input picture copied, and Gaussians at the exact depth of
+# every input pixel. What no input has seen is missing in the second one, too: that is the share of "outside" no method
+# without a prior can fill.
+
+
+# %%
+def rows_of(folder: str, controls: bool) -> list[ResultRow]:
+    found, link = metrics[folder], f"{folder.split('/')[-1]}/executed.html"
+    steps = found["trained_steps"]
+    shown = [r for r in found["results"] if controls or not r["control"]]
+    return [ResultRow.from_metrics(r, href=link, trained_steps=None if r["control"] else steps) for r in shown]
+
+
+rows = [row for place, folder in enumerate(evaluations) for row in rows_of(folder, controls=place == 0)]
+protocol = metrics[evaluations[0]]["results"][0]["protocol"]
+results_table(rows, caption=f"Protocol {protocol}: 2 input views, means over target views, then over scenes")
+
+# %%
+contenders = {row.method: row.means["overall"] for row in rows}
+controls = [row.method for row in rows if row.control]
+run.save_figure(plots.plot_metrics(contenders, ["psnr", "abs_rel", "overall_m"], controls), "metrics")
+Image(run.folder / "figures" / "metrics.png")
+
+# %% [markdown]
+# ## Pictures
+# One scene, one target beyond the input views: picture, error and depth by every method, all on the same scales.
+
+# %%
+Image(run.resolve(evaluations[0]) / "figures" / "outside.png")
+
+# %% [markdown]
+# The same scene, a target between the input views.
+
+# %%
+Image(run.resolve(evaluations[0]) / "figures" / "inside.png")
+
+# %% [markdown]
+# ## What PM-Loss changes
+# Two fine-tunings from the same weights on the same scenes in the same order; they differ in the weight of PM-Loss alone.
+
+# %%
+found = json.loads((run.resolve(compare) / "metrics.json").read_text())
+print(
+    f"Of {found['scenes']} scenes, PM-Loss raises PSNR in {found['better']['psnr']} "
+    f"and brings the centres nearer to the exact surfaces in {found['better']['overall_m']}."
+)
+pd.Series(found["difference"], name="PM-Loss minus plain").to_frame().round(4)
+
+# %%
+losses = [Image(run.resolve(folder) / "figures" / "loss.png") for folder in training]
+display(*losses)
+
+# %% [markdown]
+# ## An imported capture
+# An embedded scene, photographed through a distorting lens and imported again like anybody's photographs: the importer's
+# road from `transforms.json` to a score. Depth of a capture is not known, so there are picture metrics only.
+
+# %%
+results_table(rows_of(imported, controls=True), caption=f"Protocol {metrics[imported]['results'][0]['protocol']}")
+
+# %% [markdown]
+# ## Where this comes from
+# One line a run. `pmgs why RUN` prints the whole chain of a run: notebook, parameters, library files, data, environment.
+
+# %%
+records = [read_record(run.resolve(folder)) for folder in [*training, *evaluations, imported, compare]]
+pd.DataFrame(
+    [{"run": r.id, "notebook": r.content["notebook"], "key": r.key, "seconds": round(r.seconds, 1)} for r in records]
+)
+
+# %%
+run.save_metrics({"rows": {row.method: row.means for row in rows}})
+
+# %% [markdown]
+# **Limits.** Six small scenes; smoke training of a few steps on a CPU; no perceptual metric without VGG weights. What a
+# method costs in time is not measured here.
