@@ -7,6 +7,7 @@ is the exit status.
 
 import argparse
 import inspect
+import logging
 import sys
 import types
 import typing
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given or given[0] in ("-h", "--help"):
         sys.stdout.write(_overview())
         return 0 if given else REFUSED
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("pmgs_lib").setLevel(logging.INFO)
     verb = given[0]
     if verb not in VERBS:
         sys.stderr.write(f"pmgs: no verb {verb!r}, expected one of {', '.join(VERBS)}; see pmgs --help\n")

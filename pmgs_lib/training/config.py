@@ -27,5 +27,6 @@ class TrainingConfig(BaseModel):
     depth_weight: NonNegativeFloat = 0.0
     intermediate_decay: float = Field(default=0.9, gt=0, le=1)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    matmul_precision: Literal["highest", "high"] = "highest"  # "high": TF32 products on a GPU, as the released training
     rasterizer: str = "auto"
     seed: int = 0

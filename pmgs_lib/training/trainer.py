@@ -59,6 +59,7 @@ class Trainer:
         self.config, self.model = config, model
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=config.precision)
         self.fabric.seed_everything(config.seed, verbose=False)
+        torch.set_float32_matmul_precision(config.matmul_precision)
         self.step_module = _TrainingStep(model, Objective(config, pointmaps))
         self.wrapped, self.optimizer = self.fabric.setup(self.step_module, build_optimizer(model, config))
         self.schedule = build_schedule(self.optimizer, config)
