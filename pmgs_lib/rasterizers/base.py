@@ -33,9 +33,10 @@ class Rendering:
 class RenderingSettings(BaseModel):
     """How Gaussians of one model are meant to be rendered.
 
-    near_plane: Gaussians nearer than this are culled, in world units. near_plane_factor: if given, the near plane is this
-    times the scene's own near distance instead (released DepthSplat: 0.2). centered_principal_point: move the principal
-    point to the middle of the picture. max_degree: harmonics above it are ignored. background: RGB behind everything.
+    near_plane: Gaussians nearer than this are culled, in world units. near_plane_factor: if given, the near plane is
+    this times the scene's own near distance instead (released DepthSplat: 0.2). centered_principal_point: move the
+    principal point to the middle of the picture. max_degree: harmonics above it are ignored. background: RGB behind
+    everything.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

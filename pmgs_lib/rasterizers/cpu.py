@@ -1,6 +1,5 @@
 """The rasterizer for machines without a GPU: numba kernels, forward and backward, no compiler needed to install it."""
 
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import fields
@@ -25,10 +24,7 @@ from pmgs_lib.rasterizers.cpu_tile_kernels import Tiles, list_entries
 SMALL_TILE = 16
 SMALL_PICTURE = 128 * 128
 
-# Of numba's threading layers omp stands two Python threads at once, and workqueue aborts the process; the order is set
-# here unless the user set one, and the lock serves where only workqueue exists.
-if not {"NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"} & os.environ.keys():
-    numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+# numba's workqueue layer, which serves where there is no OpenMP, aborts the process when two Python threads enter it.
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -73,10 +69,8 @@ class _Draw(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         *gaussians, color, depth, alpha = ctx.saved_tensors
-        scenes, totals = (
-            _scenes(gaussians),
-            [torch.zeros_like(g, memory_format=torch.contiguous_format) for g in gaussians],
-        )
+        scenes, dtype = _scenes(gaussians), color.detach().numpy().dtype
+        totals = [torch.from_numpy(np.zeros(g.shape, dtype)) for g in gaussians]
         gradients, upstream = _scenes(totals), [u.contiguous() for u in upstream]
         with _ONE_AT_A_TIME:
             for (s, v), (splats, tiles) in ctx.lists.items():

@@ -1,8 +1,8 @@
 """Gradient of compositing by a second front-to-back pass, which needs no record of the first one.
 
-With weight_i = alpha_i T_i and the gradient arriving at a pixel contracted to one number a splat, value_i = g . color_i,
-the gradient by alpha_i is T_i value_i - remainder_i / (1 - alpha_i), where the remainder, what lies behind splat i, is the
-pixel's total less what came up to i (less what the gradient by alpha asks of the final transmittance).
+With weight_i = alpha_i T_i and value_i = g color_i, the gradient that arrives at a pixel as one number for each splat,
+the gradient by alpha_i is T_i value_i - remainder_i / (1 - alpha_i). The remainder, what lies behind splat i, is the
+pixel's total less what came up to i, and less what the gradient by alpha asks of the final transmittance.
 """
 
 import numpy as np
@@ -28,13 +28,14 @@ from pmgs_lib.rasterizers.cpu_lanes_kernels import LANES, absolute, load, splat,
 from pmgs_lib.rasterizers.cpu_project_kernels import ACROSS, PEAK
 from pmgs_lib.rasterizers.cpu_tile_kernels import gaussian_of
 
-# Sums over the pixels of one entry, q = alpha * gradient by alpha: 1, u, uu, v, uv, vv times q; red, green, blue, depth.
+# Sums over the pixels of one entry, with q = alpha * gradient by alpha: q times 1, u, uu, v, uv, vv; then the gradients
+# by red, green, blue and depth.
 SUMS = 10
 
 
-@njit(cache=True, error_model="numpy")
-def _splat_sums(splats, g, window, state, sums):
-    """Write the sums of one entry to the array `sums`, and move on the state of the pixels."""
+@njit(cache=True, inline="always", error_model="numpy")
+def _splat_sums(splats, g, window, state, sums, n):
+    """Write the sums of one entry to row `n` of `sums`, and move on the state of the pixels."""
     shapes, paints = splats.shapes, splats.paints
     red, green = splat(paints[g, 0], state), splat(paints[g, 1], state)
     blue, depth = splat(paints[g, 2], state), splat(paints[g, 3], state)
@@ -69,9 +70,9 @@ def _splat_sums(splats, g, window, state, sums):
             sv, suv, svv = sv + qv, suv + qu * down, svv + qv * down
             s_red, s_green = s_red + weight * g_red, s_green + weight * g_green
             s_blue, s_depth = s_blue + weight * g_blue, s_depth + weight * g_depth
-    sums[0], sums[1], sums[2], sums[3] = total(s), total(su), total(suu), total(sv)
-    sums[4], sums[5], sums[6], sums[7] = total(suv), total(svv), total(s_red), total(s_green)
-    sums[8], sums[9] = total(s_blue), total(s_depth)
+    sums[n, 0], sums[n, 1], sums[n, 2], sums[n, 3] = total(s), total(su), total(suu), total(sv)
+    sums[n, 4], sums[n, 5], sums[n, 6], sums[n, 7] = total(suv), total(svv), total(s_red), total(s_green)
+    sums[n, 8], sums[n, 9] = total(s_blue), total(s_depth)
 
 
 @njit(cache=True, error_model="numpy")
@@ -112,7 +113,7 @@ def _gradient_share(splats, tiles, canvas, images, upstream, sums, share):
             g = gaussian_of(tiles.entries[i])
             number = _number_of(splats, g, tile // columns, tile % columns)
             if alive:
-                _splat_sums(splats, g, window, state, sums[number])
+                _splat_sums(splats, g, window, state, sums, number)
             else:
                 sums[number] = 0
 
@@ -124,4 +125,4 @@ def blend_gradient(splats, tiles, canvas, images, upstream, sums, threads):
     Every entry has a row of its own: no two threads write to one place, and the result does not depend on their number.
     """
     for thread in prange(threads):
-        _gradient_share(splats, tiles, canvas, images, upstream, sums, (thread, threads))
+        _gradient_share(splats, tiles, canvas, images, upstream, sums, (np.int64(thread), threads))

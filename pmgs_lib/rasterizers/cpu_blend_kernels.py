@@ -1,7 +1,7 @@
 """Front-to-back compositing of one tile after the other.
 
-For each splat only the rows and columns around its ellipse are walked, eight pixels at a time. A pixel's transmittance is
-kept with a sign: negative once the pixel is finished, so that its magnitude still says how much background shows.
+For each splat only the rows and columns around its ellipse are walked, eight pixels at a time. A pixel's transmittance
+is kept with a sign: negative once the pixel is finished, so that its magnitude still says how much background shows.
 """
 
 import math
@@ -27,8 +27,8 @@ from pmgs_lib.rasterizers.cpu_project_kernels import ACROSS, DOWN, PEAK, REACH, 
 from pmgs_lib.rasterizers.cpu_tile_kernels import gaussian_of, sort_entries
 
 LARGEST_TILE = 32
-# The state of a tile: for each row of pixels six planes of numbers, padded as eight pixels may start in the last column.
-# Planes: transmittance, then red, green, blue, depth (forward) or remainder and four gradients (backward).
+# The state of a tile: for each row of pixels six planes of numbers, padded because eight pixels may start in the last
+# column. Planes: transmittance, then red, green, blue, depth (forward) or remainder and four gradients (backward).
 PLANE = LARGEST_TILE + LANES
 ROW = 6 * PLANE
 STATE = LARGEST_TILE * ROW
@@ -60,7 +60,7 @@ def ask_for(splats, g):
     prefetch(splats.paints, g * 4)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, inline="always", error_model="numpy")
 def rows_of(shapes, g, window):
     """First and one past the last row of a tile whose pixel centres the splat can reach."""
     center, size = shapes[g, Y] - window[0], np.float64(window[2])
@@ -118,7 +118,7 @@ def open_tile(state, window):
             state[row * ROW + column] = 1 if row < window[2] and column < window[3] else -1
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, inline="always", error_model="numpy")
 def _add_splat(splats, g, window, state):
     shapes, paints = splats.shapes, splats.paints
     red, green = splat(paints[g, 0], state), splat(paints[g, 1], state)
@@ -182,4 +182,4 @@ def _blend_share(splats, tiles, canvas, images, share):
 def blend(splats, tiles, canvas, images, threads):
     """Fill `images`; leaves the entries of every tile sorted. Thread i takes every n-th tile, as scenes are uneven."""
     for thread in prange(threads):
-        _blend_share(splats, tiles, canvas, images, (thread, threads))
+        _blend_share(splats, tiles, canvas, images, (np.int64(thread), threads))

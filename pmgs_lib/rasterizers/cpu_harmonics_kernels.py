@@ -30,7 +30,7 @@ ZONAL = _zonal_factors()
 
 @njit(cache=True, error_model="numpy")
 def fill_basis(direction, degree, basis):
-    """Write value and x, y, z derivatives of every basis function up to `degree` at the unit `direction` to basis[:, k].
+    """Write value and x, y, z derivatives of basis function k at the unit `direction` to basis[:, k], up to `degree`.
 
     The derivatives are those of one smooth extension off the sphere; their part along `direction` has no meaning.
     """

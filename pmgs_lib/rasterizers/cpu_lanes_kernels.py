@@ -220,7 +220,7 @@ def _choose_exp2_terms(lanes):
 
 @njit(error_model="numpy")
 def exp2(lanes):
-    """2 to the power of each lane, relative error below 1e-7 (float32) and 1e-15 (float64), for lanes from -120 to 120."""
+    """2 to the power of each lane from -120 to 120, relative error below 1e-7 (float32) and 1e-15 (float64)."""
     whole = _nearest_whole(lanes)
     fraction = lanes - whole
     result = splat(0.0, lanes)

@@ -21,6 +21,7 @@ from pmgs_lib.rasterizers.cpu_project_kernels import (
     in_camera,
     pixel_from_world,
     root_of,
+    span_of,
     unit_of,
 )
 
@@ -122,7 +123,7 @@ def _slope_gradient(slope, low, high, across, along, inverse):
 
 @njit(cache=True, inline="always", error_model="numpy")
 def _position_gradient(view, position, center, depth, by_rows):
-    """Gradient by the position in camera axes: through the centre, the depth, and the linearisation of the projection."""
+    """Gradient by the world position: through the centre, the depth, and the linearisation of the projection."""
     inverse = 1.0 / position[2]
     fx, fy = view.focal[0] * inverse, view.focal[1] * inverse
     slope_x, slope_y = position[0] * inverse, position[1] * inverse
@@ -139,7 +140,7 @@ def _position_gradient(view, position, center, depth, by_rows):
 
 @njit(cache=True, inline="always", error_model="numpy")
 def _color_gradient(view, scene, splats, g, upstream, basis, gradient):
-    """Add the gradients by harmonics, and through the direction by the mean; a colour clamped at zero passes nothing."""
+    """Add the gradients by harmonics, and by the mean through the direction; a colour clamped at zero passes none."""
     red = upstream[0] if splats.paints[g, 0] > 0 else 0.0
     green = upstream[1] if splats.paints[g, 1] > 0 else 0.0
     blue = upstream[2] if splats.paints[g, 2] > 0 else 0.0
@@ -180,5 +181,4 @@ def project_gradient(view, scene, splats, sums, gradient, threads):
     """Add the gradients of one picture to `gradient`, from the sums of its entries."""
     count = len(scene.means)
     for thread in prange(threads):
-        span = (count * thread // threads, count * (thread + 1) // threads)
-        _gradient_block(view, scene, splats, sums, gradient, span)
+        _gradient_block(view, scene, splats, sums, gradient, span_of(thread, threads, count))

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, prange
 
 from pmgs_lib.rasterizers.base import LOW_PASS, MIN_ALPHA
-from pmgs_lib.rasterizers.cpu_harmonics_kernels import COEFFICIENTS, ZONAL, color_gradient, color_of, fill_basis
+from pmgs_lib.rasterizers.cpu_harmonics_kernels import COEFFICIENTS, ZONAL, color_of, fill_basis
 
 X, Y, SKEW, ACROSS, DOWN, PEAK, REACH, RISE = range(8)  # columns of Splats.shapes
 SHAPE = 8
@@ -21,7 +21,7 @@ FAINTEST = math.log2(MIN_ALPHA)
 
 
 class View(NamedTuple):
-    """One camera in pixels: camera_from_world, its centre, and the slopes between which the projection is linearised."""
+    """One camera in pixels: camera_from_world, centre, and the slopes between which the projection is linearised."""
 
     rotation: np.ndarray
     translation: np.ndarray
@@ -53,7 +53,7 @@ class Scene(NamedTuple):
 
 class Splats(NamedTuple):
     """Projected Gaussians. shapes: see above. paints: red, green, blue, depth. boxes: first column, first row, columns
-    and rows of tiles touched, zero if none. entries: running number of touched tiles before each Gaussian, and their total.
+    and rows of tiles touched, zero if none. entries: tiles touched by all Gaussians before each, and by all.
     """
 
     shapes: np.ndarray
@@ -108,7 +108,7 @@ def axes_of(unit):
 
 @njit(cache=True, inline="always", error_model="numpy")
 def pixel_from_world(view, position):
-    """The two rows of J W: derivative of the pixel position by the world position, slopes clamped as in the reference."""
+    """The two rows of J W, the derivative of the pixel by the world position, slopes clamped as in the reference."""
     inverse = 1.0 / position[2]
     across = view.focal[0] * inverse
     down = view.focal[1] * inverse
@@ -137,7 +137,7 @@ def root_of(row, axes, scales, g):
 
 @njit(cache=True, inline="always", error_model="numpy")
 def _covariance(first, second):
-    """Variances in x and y, covariance, and determinant: summed from squares, as a difference it may round to nothing."""
+    """Variance in x, covariance, variance in y, and determinant, which as a difference might round to nothing."""
     xx, xy, yy = dot(first, first), dot(first, second), dot(second, second)
     a = first[1] * second[2] - first[2] * second[1]
     b = first[2] * second[0] - first[0] * second[2]
@@ -189,7 +189,7 @@ def direction_to(view, means, g):
 
 @njit(cache=True, inline="always", error_model="numpy")
 def _project_one(view, scene, g, position, shapes):
-    """Fill one row of `shapes`; return half extents in x and y, beyond which the splat is fainter than every cut-off."""
+    """Fill one row of `shapes`; return half extents in x and y, beyond which the splat is too faint to count."""
     rows = pixel_from_world(view, position)
     axes = axes_of(unit_of(scene.quaternions, g))
     xx, xy, yy, determinant = _covariance(
@@ -255,6 +255,12 @@ def _project_block(view, scene, canvas, splats, span):
     return unusable
 
 
+@njit(cache=True, inline="always", error_model="numpy")
+def span_of(part, parts, count):
+    """First and end of one of `parts` equal parts of `count` things."""
+    return count * np.int64(part) // parts, count * np.int64(part + 1) // parts
+
+
 @njit(cache=True, parallel=True, error_model="numpy")
 def project(view, scene, canvas, splats, threads):
     """Fill `splats`, with counts in place of the running numbers; return how many Gaussians are not finite."""
@@ -263,7 +269,5 @@ def project(view, scene, canvas, splats, threads):
     splats.entries[0] = 0
     # The body is one call: numba drops what a parallel loop itself writes to arrays inside of a named tuple.
     for thread in prange(threads):
-        unusable[thread] = _project_block(
-            view, scene, canvas, splats, (count * thread // threads, count * (thread + 1) // threads)
-        )
+        unusable[thread] = _project_block(view, scene, canvas, splats, span_of(thread, threads, count))
     return unusable.sum()

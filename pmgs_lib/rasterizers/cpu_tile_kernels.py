@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
+from pmgs_lib.rasterizers.cpu_project_kernels import span_of
+
 DIGIT = 8
 BUCKETS = 1 << DIGIT
 SHORT = 48  # lists up to this length are sorted by insertion
@@ -56,7 +58,7 @@ def list_entries(splats, columns, tiles, chunks):
     count, starts = len(splats.boxes), tiles.starts
     cursors = np.zeros((chunks, len(starts) - 1), np.int64)
     for chunk in prange(chunks):
-        span = (count * chunk // chunks, count * (chunk + 1) // chunks)
+        span = span_of(chunk, chunks, count)
         _count_entries(splats.boxes, span, columns, cursors[chunk])
     position = 0
     for tile in range(len(starts) - 1):
@@ -67,7 +69,7 @@ def list_entries(splats, columns, tiles, chunks):
             position += length
     starts[-1] = position
     for chunk in prange(chunks):
-        span = (count * chunk // chunks, count * (chunk + 1) // chunks)
+        span = span_of(chunk, chunks, count)
         _write_entries(splats, span, columns, cursors[chunk], tiles)
 
 
@@ -89,7 +91,8 @@ def sort_entries(entries, spare):
         if _sort_digit(source, target, np.uint64(shift), ends):
             source, target = target, source
     # Which of the two buffers holds the result depends on how many digits differed.
-    entries[:] = source
+    for i in range(count):
+        entries[i] = source[i]
 
 
 @njit(cache=True, error_model="numpy")

@@ -42,7 +42,7 @@ def choose_backend(device: torch.device | str) -> tuple[str, str]:
     device = torch.device(device)
     passed_over = []
     for name in PREFERENCES.get(device.type, ("reference",)):
-        obstacle = build_rasterizer(name).obstacle(device)
+        obstacle = _obstacle(name, device)
         if obstacle is None:
             reason = "; ".join([*passed_over, f"{name} is the fastest that serves tensors on {device}"])
             logger.info("rasterizer backend for %s: %s (%s)", device, name, reason)
@@ -65,39 +65,34 @@ def rasterize(
 ) -> Rendering:
     """Colour, depth and alpha of Gaussians seen by cameras, differentiable in every field of the Gaussians.
 
-    `gaussians.batch_shape` is a prefix of `cameras.batch_shape` (*c): () draws one scene for all cameras, (b,) with (b, v)
-    draws every scene for its own v cameras. `background` is RGB behind everything (black if None); `near_plane` culls
-    nearer Gaussians, in world units. Depth is the sum of weight * z, not divided by alpha. Intrinsics have no skew.
-    Method: Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field Rendering", 2023; Zwicker et al., "EWA
-    splatting", 2002. Raises `ParameterError` for unusable arguments, `BackendError` where a backend cannot serve.
+    `gaussians.batch_shape` is a prefix of `cameras.batch_shape` (*c): () draws one scene for all cameras, (b,) with
+    (b, v) draws every scene for its own v cameras. `background` is RGB behind everything (black if None); `near_plane`
+    culls nearer Gaussians, in world units. Depth is the sum of weight * z, not divided by alpha. Intrinsics without
+    skew. Method: Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field Rendering", 2023. Raises
+    `ParameterError` for unusable arguments, `BackendError` where a backend cannot serve.
 
     >>> import torch
     >>> camera = Cameras(torch.eye(4), torch.tensor([[1.0, 0, 0.5], [0, 1, 0.5], [0, 0, 1]]))
-    >>> one = Gaussians(torch.tensor([[0.0, 0, 2]]), torch.full((1, 3), 0.3), torch.eye(4)[:1], torch.ones(1), torch.ones(1, 1, 3))
-    >>> rasterize(one, camera, 8, 8, backend="reference").color.shape
+    >>> size, turn = torch.full((1, 3), 0.3), torch.eye(4)[:1]
+    >>> ball = Gaussians(torch.tensor([[0.0, 0, 2]]), size, turn, torch.ones(1), torch.ones(1, 1, 3))
+    >>> rasterize(ball, camera, 8, 8, backend="reference").color.shape
     torch.Size([3, 8, 8])
     """
     _check_arguments(gaussians, cameras, height, width, near_plane)
-    device = gaussians.means.device
-    rasterizer = build_rasterizer(choose_backend(device)[0] if backend == "auto" else backend)
-    obstacle = rasterizer.obstacle(device)
-    if obstacle is not None:
-        raise BackendError(f"rasterize: backend {backend!r} cannot draw: {obstacle}")
+    rasterizer = _pick(backend, gaussians.means.device)
     _refuse_missing_camera_gradients(rasterizer, cameras)
-    scenes = math.prod(gaussians.batch_shape)
-    flat_gaussians = Gaussians(
-        *(_flatten(getattr(gaussians, f.name), gaussians.batch_shape, (scenes,)) for f in fields(gaussians))
+    one, many = gaussians.batch_shape, cameras.batch_shape
+    scenes, views = math.prod(one), math.prod(many[len(one) :])
+    flat = rasterizer.render(
+        Gaussians(*(_reshape(getattr(gaussians, f.name), one, (scenes,)) for f in fields(gaussians))),
+        Cameras(*(_reshape(getattr(cameras, f.name), many, (scenes, views)) for f in fields(cameras))),
+        *(height, width, near_plane),
     )
-    views = math.prod(cameras.batch_shape[len(gaussians.batch_shape) :])
-    flat_cameras = Cameras(
-        *(_flatten(getattr(cameras, f.name), cameras.batch_shape, (scenes, views)) for f in fields(cameras))
-    )
-    flat = rasterizer.render(flat_gaussians, flat_cameras, height, width, near_plane)
-    color, depth, alpha = (
-        _flatten(image, (scenes, views), cameras.batch_shape) for image in (flat.color, flat.depth, flat.alpha)
-    )
+    color, depth, alpha = (_reshape(image, (scenes, views), many) for image in (flat.color, flat.depth, flat.alpha))
     if background is not None:
         behind = torch.as_tensor(background, dtype=color.dtype, device=color.device)
+        if behind.shape != (3,):
+            raise ParameterError(f"background: {background} is no colour: give red, green and blue")
         color = color + (1 - alpha)[..., None, :, :] * behind[:, None, None]
     return Rendering(color, depth, alpha)
 
@@ -134,17 +129,32 @@ def render_with_settings(
     return Rendering(*(torch.stack([getattr(s, f.name) for s in scenes]).unflatten(0, axes) for f in fields(Rendering)))
 
 
+@lru_cache
+def _obstacle(name: str, device: torch.device) -> str | None:
+    return build_rasterizer(name).obstacle(device)
+
+
+def _pick(backend: str, device: torch.device) -> Rasterizer:
+    if backend == "auto":
+        return build_rasterizer(choose_backend(device)[0])
+    rasterizer, obstacle = build_rasterizer(backend), _obstacle(backend, device)
+    if obstacle is not None:
+        raise BackendError(f"rasterize: backend {backend!r} cannot draw: {obstacle}; backend='auto' picks one that can")
+    return rasterizer
+
+
 def _near_planes(settings: RenderingSettings, near: Tensor | float, scenes: torch.Size) -> list[float]:
     if settings.near_plane_factor is None or not isinstance(near, Tensor):
         return [settings.near_plane if settings.near_plane_factor is None else settings.near_plane_factor * near]
     if near.shape != scenes:
         raise ParameterError(
-            f"near: shape {tuple(near.shape)} does not fit Gaussians with batch shape {tuple(scenes)}: give one distance a scene"
+            f"near: shape {tuple(near.shape)} does not fit Gaussians with batch shape {tuple(scenes)}: "
+            "give one distance for each scene"
         )
     return (settings.near_plane_factor * near).flatten().tolist()
 
 
-def _flatten(tensor: Tensor, batch: Sequence[int], target: Sequence[int]) -> Tensor:
+def _reshape(tensor: Tensor, batch: Sequence[int], target: Sequence[int]) -> Tensor:
     return tensor.reshape(*target, *tensor.shape[len(batch) :])
 
 

@@ -48,14 +48,12 @@ class ReferenceRasterizer(Rasterizer):
 
     def render(self, gaussians: Gaussians, cameras: Cameras, height: int, width: int, near_plane: float) -> Rendering:
         cameras = cameras.to(gaussians.means.dtype)
-        images = gaussians.means.new_zeros(*cameras.batch_shape, 5, height, width)
-        if images.numel():
-            images = torch.stack(
-                [
-                    torch.stack([draw(gaussians[s], cameras[s, v], height, width, near_plane) for v in range(views)])
-                    for s, views in enumerate([cameras.batch_shape[1]] * cameras.batch_shape[0])
-                ]
-            )
+        scenes, views = cameras.batch_shape
+        drawn = [
+            draw(gaussians[s], cameras[s, v], height, width, near_plane) for s in range(scenes) for v in range(views)
+        ]
+        empty = gaussians.means.new_zeros(0, 5, height, width)
+        images = (torch.stack(drawn) if drawn else empty).unflatten(0, (scenes, views))
         return Rendering(images[..., :3, :, :], images[..., 3, :, :], images[..., 4, :, :])
 
 
@@ -81,7 +79,7 @@ def draw(
 
 
 def project(gaussians: Gaussians, camera: Cameras, height: int, width: int, near_plane: float) -> Splats:
-    """Local affine approximation of the perspective projection (Zwicker et al., "EWA splatting", 2002), as in gsplat."""
+    """Local affine approximation of the projection (Zwicker et al., "EWA splatting", 2002), clamped as in gsplat."""
     _check_finite(gaussians)
     camera_from_world, intrinsics = camera.camera_from_world, camera.pixel_intrinsics(height, width)
     means_camera = transform_points(camera_from_world, gaussians.means)
@@ -145,7 +143,7 @@ def _jacobian(
     margin = VIEW_MARGIN * 0.5 * extent / focal
     low, high = -principal / focal - margin, (extent - principal) / focal + margin
     clamped = torch.minimum(torch.maximum(slopes, low), high)
-    diagonal = torch.diag_embed((focal / depths[:, None]))
+    diagonal = torch.diag_embed(focal / depths[:, None])
     return torch.cat([diagonal, (-focal * clamped / depths[:, None])[..., None]], dim=-1)
 
 
