@@ -46,6 +46,7 @@ def lint_notebook(path: Path) -> list[str]:
 def twin_text(path: Path) -> str:
     """The percent-format text of a notebook, free of the versions that jupytext would write into its head."""
     notebook = nbformat.read(path, as_version=4)
+    notebook.metadata = nbformat.from_dict(HEADER_METADATA)  # what one editor leaves there is nothing to compare
     text = jupytext.writes(notebook, fmt="py:percent")
     return re.sub(r"^#\s+(format_version|jupytext_version): .*\n", "", text, flags=re.MULTILINE)
 

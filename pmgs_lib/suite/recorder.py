@@ -70,12 +70,14 @@ class RunRecorder:
 def current_run(notebook: str | None = None) -> RunRecorder:
     """The recorder of the run that this kernel executes, or an interactive one called after the open notebook.
 
-    `notebook` names the interactive folder where the name of the open notebook is not known (outside JupyterLab).
+    `notebook` names the interactive folder where the name of the open notebook is not known: outside JupyterLab and
+    nbval, which leave it in the kernel's environment.
     """
     root = _root()
     if FOLDER_VARIABLE in os.environ:
         return RunRecorder(Path(os.environ[FOLDER_VARIABLE]), root)
-    name = notebook or Path(os.environ.get("JPY_SESSION_NAME", "unnamed")).stem
+    replayed = os.environ.get("PYTEST_CURRENT_TEST", "unnamed").partition("::")[0]
+    name = notebook or Path(os.environ.get("JPY_SESSION_NAME", replayed)).stem
     folder = root / "runs" / "interactive" / name
     folder.mkdir(parents=True, exist_ok=True)
     return RunRecorder(folder, root)

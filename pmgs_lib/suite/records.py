@@ -17,6 +17,7 @@ RUN_FILE = "run.json"
 FAILURE_FILE = "failure.json"
 STARTED_FILE = "started.json"
 EXECUTED_FILE = "executed.ipynb"
+STOPPED = "stopped"  # the kind of failure that is no fault of the run
 METRICS_FILE = "metrics.json"
 # Files of a run's folder that are no result of it.
 BOOKKEEPING = {RUN_FILE, FAILURE_FILE, STARTED_FILE}

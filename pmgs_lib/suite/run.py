@@ -38,6 +38,7 @@ from pmgs_lib.suite.records import (
     OUTCOME_FILE,
     RUN_FILE,
     STARTED_FILE,
+    STOPPED,
     Failure,
     RunRecord,
     describe_made,
@@ -98,7 +99,7 @@ def _attempt(project: Project, run: PlannedRun, folder: Path) -> Failure | None:
                 or find_fault(project, run, folder)
             )
     except Stopped as signalled:
-        return Failure("stopped", f"{signalled} asked this run to end", first_uncounted(folder))
+        return Failure(STOPPED, f"{signalled} asked this run to end", first_uncounted(folder))
     except PmgsError as fault:
         return Failure("not runnable", str(fault))
     finally:

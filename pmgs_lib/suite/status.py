@@ -11,6 +11,7 @@ from pmgs_lib.suite.provenance import Parts, canonical_json, differences
 from pmgs_lib.suite.records import (
     FAILURE_FILE,
     STARTED_FILE,
+    STOPPED,
     RunRecord,
     all_records,
     damaged_files,
@@ -29,7 +30,7 @@ def state_of(project: Project, plan: Plan, run: PlannedRun) -> tuple[str, str]:
         return "running", f"since {(read_json(folder / STARTED_FILE) or {}).get('started', 'now')[:19]}"
     failure = read_json(folder / FAILURE_FILE)
     if failure is not None:
-        return "failed", f"{failure['kind']}: {failure['message']}"
+        return ("stopped" if failure["kind"] == STOPPED else "failed"), f"{failure['kind']}: {failure['message']}"
     if (folder / STARTED_FILE).exists():
         return "interrupted", "its runner was killed; the next call cleans up"
     old = earlier_record(project, plan, run)

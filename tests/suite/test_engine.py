@@ -5,6 +5,7 @@ import random
 import re
 import signal
 import time
+from datetime import UTC, datetime
 
 import psutil
 import pytest
@@ -111,15 +112,15 @@ def test_a_failure_ends_the_others_and_the_next_call_goes_on(small):
     )
     small.write_notebook("after", "a: int = 1", "1")
     small.write_experiment([{"id": "bad"}, {"id": "slow"}, {"id": "after", "after": ["bad"]}])
-    began = time.monotonic()
     done = small.pmgs("run", "toy", "--cores", "2")
-    assert time.monotonic() - began < 60  # the slow one was not waited for
+    failed = datetime.fromisoformat(small.failure("bad")["finished"])
+    assert (datetime.now(UTC) - failed).total_seconds() < 10  # the slow one was not waited for
     assert done.returncode == 1
     assert done.stderr.startswith(
         "pmgs run: run `bad` (notebooks/bad.ipynb): cell error in cell 3: AssertionError: not yet; see runs/"
     )
     assert done.stderr.count("\n") == 1
-    assert states(small) == {"bad": "failed", "slow": "failed", "after": "missing"}
+    assert states(small) == {"bad": "failed", "slow": "stopped", "after": "missing"}
     assert small.failure("slow")["kind"] == "stopped"
     assert processes_in(small.root) == []
     (small.root / "good").touch()

@@ -191,10 +191,8 @@ def test_a_second_copy_waits_and_finds_the_first_ones_result(small):
 
 
 def test_a_lock_is_waited_for_and_ends_with_its_holder(tmp_path):
-    code = (
-        "import sys, pathlib\nfrom pmgs_lib.suite.locks import exclusive\nwith exclusive(pathlib.Path(sys.argv[1])):\n"
-    )
-    command = [sys.executable, "-c", code + "    print('held', flush=True); input()", str(tmp_path)]
+    code = "import sys, pathlib\nfrom pmgs_lib.suite.locks import exclusive\nwith exclusive(pathlib.Path(sys.argv[1])):"
+    command = [sys.executable, "-c", code + "\n    print('held', flush=True); input()", str(tmp_path)]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
     assert is_held(tmp_path)
