@@ -108,7 +108,10 @@ def _cell_faults(cell: dict[str, Any]) -> Iterator[str]:
         nodes = list(ast.walk(ast.parse(source)))
     except SyntaxError:
         return  # told for the notebook as a whole
+    inner = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values[1:]}
     for node in nodes:
+        if id(node) in inner:
+            continue  # a slash behind something else in an f-string begins no path
         if isinstance(node, ast.ClassDef):
             yield f"class `{node.name}`, expected it in the library"
         elif isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= MOST_FUNCTION_LINES:

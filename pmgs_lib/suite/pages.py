@@ -6,34 +6,40 @@ from pmgs_lib.errors import RunError
 from pmgs_lib.suite.cells import END_TAG
 from pmgs_lib.suite.plan import Plan
 from pmgs_lib.suite.project import Project
-from pmgs_lib.suite.records import EXECUTED_FILE, good_record
+from pmgs_lib.suite.records import EXECUTED_FILE, EXECUTED_PAGE, good_record
+
+PARAMETER_TAGS = {"parameters", "injected-parameters"}
 
 
 def make_pages(project: Project, plan: Plan) -> list[Path]:
-    """The pages of a plan's runs that have one, made anew where they are missing or of another run."""
-    pages = []
-    for run in plan.runs:
-        if run.page is not None:
-            page = project.root / run.page
-            folder = project.run_folder(run.key)
-            if good_record(folder) is None:
-                raise RunError(f"page {run.page}: its run `{run.id}` has not succeeded; run the experiment first")
-            if not page.is_file() or _stamp(run.key) not in page.read_text(encoding="utf-8"):
-                write_page(folder / EXECUTED_FILE, page, run.key)
-            pages.append(page)
-    return pages
+    """The pages of a plan's runs that have one, made anew where they are missing or of another run.
+
+    Where there is a page, every run also gets `executed.html`, its whole notebook with code, for the page's links.
+    """
+    with_page = [run for run in plan.runs if run.page is not None]
+    for run in plan.runs if with_page else ():
+        folder = project.run_folder(run.key)
+        if good_record(folder) is None:
+            raise RunError(f"pages of {plan.experiment}: run `{run.id}` has not succeeded; run the experiment first")
+        if not (folder / EXECUTED_PAGE).is_file():
+            write_page(folder / EXECUTED_FILE, folder / EXECUTED_PAGE, run.key, code=True)
+    for run in with_page:
+        page = project.root / run.page
+        if not page.is_file() or _stamp(run.key) not in page.read_text(encoding="utf-8"):
+            write_page(project.run_folder(run.key) / EXECUTED_FILE, page, run.key, code=False)
+    return [project.root / run.page for run in with_page]
 
 
-def write_page(notebook: Path, page: Path, key: str) -> None:
-    """One HTML file with pictures inside, without code, scripts from elsewhere, or the runner's own cell."""
+def write_page(notebook: Path, page: Path, key: str, code: bool) -> None:
+    """One HTML file of an executed notebook with its pictures inside and no script from elsewhere."""
     from nbconvert import HTMLExporter  # half a second, which an up-to-date experiment need not wait for
     from traitlets.config import Config
 
     config = Config()
     config.TagRemovePreprocessor.enabled = True
-    config.TagRemovePreprocessor.remove_cell_tags = {END_TAG, "parameters", "injected-parameters"}
+    config.TagRemovePreprocessor.remove_cell_tags = {END_TAG} if code else {END_TAG, *PARAMETER_TAGS}
     exporter = HTMLExporter(
-        config=config, embed_images=True, exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True,
+        config=config, embed_images=True, exclude_input=not code, exclude_input_prompt=True, exclude_output_prompt=True,
         mathjax_url="", require_js_url="", jquery_url="", widget_renderer_url="",
     )  # fmt: skip
     html, _ = exporter.from_filename(str(notebook))

@@ -22,7 +22,7 @@ class Parameter:
     default: Any
 
 
-class _Misfit(Exception):
+class _MisfitError(Exception):
     """A value does not fit a kind."""
 
 
@@ -58,7 +58,7 @@ def check_values(schema: Mapping[str, Parameter], values: Mapping[str, Any], whe
             raise ParameterError(f"{where}: no parameter `{name}` in the notebook; {hint}")
         try:
             checked[name] = _fit(value, ast.parse(schema[name].kind, mode="eval").body)
-        except _Misfit:
+        except _MisfitError:
             kind = schema[name].kind
             raise ParameterError(
                 f"{where}: parameter `{name}` = {value!r} ({type(value).__name__}), expected {kind}; correct its value"
@@ -91,7 +91,7 @@ def _read_line(statement: ast.stmt, where: str) -> Parameter:
         ) from None
     try:
         return Parameter(name, kind, _fit(default, statement.annotation))
-    except _Misfit:
+    except _MisfitError:
         raise ParameterError(f"{where}: parameter `{name}` = {default!r} is no {kind}; correct the default") from None
 
 
@@ -127,7 +127,7 @@ def _fit(value: Any, kind: ast.expr) -> Any:
         case ast.BinOp(left=left, right=right):
             try:
                 return _fit(value, left)
-            except _Misfit:
+            except _MisfitError:
                 return _fit(value, right)
         case ast.Subscript(value=ast.Name(id="list"), slice=entry) if isinstance(value, list):
             return [_fit(item, entry) for item in value]
@@ -137,16 +137,16 @@ def _fit(value: Any, kind: ast.expr) -> Any:
             for choice in _elements(choices):
                 if type(choice.value) is type(value) and choice.value == value:
                     return value
-    raise _Misfit
+    raise _MisfitError
 
 
 def _fit_float(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise _Misfit
+        raise _MisfitError
     try:
         number = float(value)
     except ValueError:
-        raise _Misfit from None
+        raise _MisfitError from None
     if not math.isfinite(number):
-        raise _Misfit
+        raise _MisfitError
     return number

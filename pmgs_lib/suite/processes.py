@@ -22,7 +22,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 
 def end_processes_of(folder: Path, patience_s: float = 5.0) -> None:
-    """Kill them all and wait until they are gone; repeated, since a process may start another while it is being killed."""
+    """Kill them and wait until they are gone; repeated, since one may start another while it is being killed."""
     deadline = time.monotonic() + patience_s
     while (left := processes_of(folder)) and time.monotonic() < deadline:
         for process in left:

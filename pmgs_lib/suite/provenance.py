@@ -1,4 +1,4 @@
-"""What decides a run's result, as parts with digests: their hash is the run's key, their differences say why it reran."""
+"""What decides a run's result, as parts with digests: their hash is its key, their differences say why it reran."""
 
 import hashlib
 import json

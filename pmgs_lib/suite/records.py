@@ -17,10 +17,11 @@ RUN_FILE = "run.json"
 FAILURE_FILE = "failure.json"
 STARTED_FILE = "started.json"
 EXECUTED_FILE = "executed.ipynb"
+EXECUTED_PAGE = "executed.html"
 STOPPED = "stopped"  # the kind of failure that is no fault of the run
 METRICS_FILE = "metrics.json"
 # Files of a run's folder that are no result of it.
-BOOKKEEPING = {RUN_FILE, FAILURE_FILE, STARTED_FILE}
+BOOKKEEPING = {RUN_FILE, FAILURE_FILE, STARTED_FILE, EXECUTED_PAGE}
 # What runner, papermill's process and kernel tell each other while a run goes.
 JOB_FILE = ".job.json"
 INPUT_FILE = ".input.ipynb"

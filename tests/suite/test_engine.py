@@ -65,6 +65,9 @@ def test_from_nothing_to_done_to_one_change(small):
     page = (small.root / "runs/reports/toy.html").read_text()
     assert "['b']" in page
     assert "finish_run" not in page
+    assert "sorted" not in page
+    assert all("current_run" in path.read_text() for path in small.runs.glob("*/executed.html"))
+    assert len(list(small.runs.glob("*/executed.html"))) == 3
     assert re.findall(r"(?:src|href)=.https?:", page) == []
 
     began = time.monotonic()

@@ -58,6 +58,7 @@ LONG_FUNCTION = "def f():\n" + "    x = 1\n" * 10 + "    return x"
         (["!ls"], "`!` runs a shell"),
         (["path = '/data/x'"], "'/data/x' is an absolute path"),
         (["open('~/x')"], "'~/x' is an absolute path"),
+        (["f'/x/{1}' + f'{1}/x'"], "'/x/' is an absolute path"),
         (["x = ("], "code cells are no Python"),
     ],
 )
