@@ -15,11 +15,15 @@ from pmgs_lib.data.scene_textures import PHOTOS
 
 RECESS = 0.22  # depth of windows behind the facade
 WALLS = (
-    Material("brick_red", repeat=1.25, anchored=True), Material("brick_buff", repeat=1.25, anchored=True),
+    Material("brick_red", repeat=1.25, anchored=True),
+    Material("brick_buff", repeat=1.25, anchored=True),
     Material("stone", (0.95, 0.93, 0.9), 1.8, anchored=True),
-    Material("rough_plaster", (0.80, 0.72, 0.58), 2.4, anchored=True), Material("rough_plaster", (0.70, 0.70, 0.66), 2.4, anchored=True),
-    Material("rough_plaster", (0.72, 0.56, 0.46), 2.4, anchored=True), Material("brick_red", (0.8, 0.85, 0.9), 1.25, anchored=True),
-)  # fmt: skip
+    *(
+        Material("rough_plaster", tint, 2.4, anchored=True)
+        for tint in ((0.80, 0.72, 0.58), (0.70, 0.70, 0.66), (0.72, 0.56, 0.46))
+    ),
+    Material("brick_red", (0.8, 0.85, 0.9), 1.25, anchored=True),
+)
 TRIM = Material("concrete", (1.0, 0.98, 0.94), 1.1)
 WHITE_PAINT = Material("boards", (0.82, 0.82, 0.80), 0.5)
 DOOR_TINTS = ((0.16, 0.24, 0.22), (0.30, 0.14, 0.11), (0.14, 0.17, 0.24), (0.36, 0.26, 0.16))
@@ -114,7 +118,9 @@ def tree(b: SceneBuilder, height: float, crown: float) -> None:
     start = rng.uniform(0, 2 * math.pi)
     for branch in range(6):
         angle, out = start + 2.4 * branch, crown * (0.2 if branch == 0 else rng.uniform(0.5, 0.75))
-        end = np.array([top[0] + out * math.cos(angle), top[1] + out * math.sin(angle), rng.uniform(0.70, 0.88) * height])
+        end = np.array(
+            [top[0] + out * math.cos(angle), top[1] + out * math.sin(angle), rng.uniform(0.70, 0.88) * height]
+        )
         if branch == 0:
             end[2] = height
         b.frustum(top, end, (0.035, 0.02), bark)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pmgs_lib.data.scene_ray_kernels import BOX, ELLIPSOID, FRUSTUM, Geometry
+from pmgs_lib.data.scene_shape_kernels import BOX, ELLIPSOID, FRUSTUM, Geometry
 from pmgs_lib.data.scene_surface_kernels import Surface
 
-Vector = Sequence[float]
+Number = float | int
+Vector = Sequence[Number] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,8 @@ class Material:
 
     texture: a name in `scene_textures.TEXTURES`. tint: linear colour it is multiplied by. repeat: metres that one
     texture repeat covers. fit: the texture covers each face of a box exactly once, as a picture does. anchored: the
-    texture is fixed in the world, so that it runs on over neighbouring primitives. grain: u runs along the longest side of
-    a box. emission: light given off, relative to a fully lit white surface. rough: see `Surface.rough`.
+    texture is fixed in the world, so that it runs on over neighbouring primitives. grain: u runs along the longest side
+    of a box. emission: light given off, relative to a fully lit white surface. rough: see `Surface.rough`.
     """
 
     texture: str
@@ -47,8 +48,8 @@ class SceneBuilder:
         self.origin, self.yaw = np.zeros(3), 0.0
         self._rows: list[dict] = []
 
-    def at(self, x: float, y: float, z: float = 0.0, yaw: float = 0.0) -> "SceneBuilder":
-        """A builder of the same scene whose origin is here and which is turned by `yaw` (radians, counter-clockwise)."""
+    def at(self, x: Number, y: Number, z: Number = 0.0, yaw: Number = 0.0) -> "SceneBuilder":
+        """A builder of the same scene with its origin here, turned by `yaw` (radians, counter-clockwise)."""
         child = SceneBuilder(self.rng)
         child.origin = self.origin + _turn(self.yaw) @ np.array([x, y, z])
         child.yaw = self.yaw + yaw
@@ -59,7 +60,7 @@ class SceneBuilder:
         """World position of a point in this builder's frame."""
         return self.origin + _turn(self.yaw) @ np.asarray(point, dtype=float)
 
-    def box(self, low: Vector, high: Vector, material: Material, yaw: float = 0.0) -> None:
+    def box(self, low: Vector, high: Vector, material: Material, yaw: Number = 0.0) -> None:
         """A box from its lowest to its highest corner, turned by `yaw` about its own middle."""
         low, high = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
         rotation = (_turn(self.yaw) @ _turn(yaw)).T

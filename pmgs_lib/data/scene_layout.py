@@ -9,7 +9,7 @@ from pmgs_lib.data.scene_geometry import SceneBuilder, bounds
 from pmgs_lib.data.scene_light_kernels import Light, Probes, Scene, bake_probes
 from pmgs_lib.data.scene_textures import texture_atlas
 
-PROBE_RAYS = 128
+PROBE_RAYS = 96
 BOUNCES = 2
 
 
@@ -39,8 +39,8 @@ def unlit_scene(layout: Layout) -> Scene:
     """The scene with all its lights, but no bounced light yet and an exposure of one."""
     geometry, surface, names = layout.builder.build()
     rng = layout.builder.rng
-    sky = np.array([0.40, 0.55, 0.80]) * layout.sky_level * rng.uniform(0.9, 1.1)
-    horizon = np.array([0.80, 0.86, 0.92]) * layout.sky_level * rng.uniform(0.95, 1.05)
+    sky = np.array([0.30, 0.48, 0.82]) * layout.sky_level * rng.uniform(0.9, 1.1)
+    horizon = np.array([0.74, 0.82, 0.92]) * layout.sky_level * rng.uniform(0.95, 1.05)
     lamps = layout.lamps
     light = Light(
         sun_direction=np.array(layout.sun_direction, dtype=float),
@@ -50,8 +50,9 @@ def unlit_scene(layout: Layout) -> Scene:
         zenith=np.array(sky, dtype=float),
         horizon=np.array(horizon, dtype=float),
         cloud_offset=np.array(rng.uniform(0, 500, 3), dtype=float),
-        cloud_cover=float(rng.uniform(0.3, 0.8)),
-        exposure=1.0,
+        cloud_cover=float(rng.uniform(0.2, 1.0)),
+        sky_gain=1.0,
+        exposure=np.ones(3),
     )
     low, high = (np.array(corner) for corner in layout.probe_range)
     shape = tuple(np.ceil((high - low) / layout.probe_cell).astype(int) + 1)

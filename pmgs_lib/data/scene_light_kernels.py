@@ -1,7 +1,7 @@
 """Compiled shading for the embedded scenes: textures, sky, sun and lamps with hard shadows, and bounced light.
 
-All surfaces are matt, so a point has one colour from everywhere. Bounced and sky light comes from a grid of probes, each
-holding the light that arrives along the six axis directions (an ambient cube); the probes are themselves ray cast.
+All surfaces are matt, so a point has one colour from everywhere. Bounced and sky light comes from a grid of probes,
+each holding the light that arrives along the six axis directions (an ambient cube); the probes are themselves ray cast.
 Colours are linear; radiance is in units in which a white surface has radiance equal to its irradiance.
 """
 
@@ -16,20 +16,14 @@ from pmgs_lib.data.scene_ray_kernels import (
     DOME_RADIUS,
     LIFT,
     STACK_DEPTH,
-    Geometry,
     Stack,
-    add_scaled,
-    dot,
     image_ray,
     is_blocked,
     is_inside,
     nearest_hit,
     spread,
-    surface_normal,
-    to_local,
-    to_world,
-    vector,
 )
+from pmgs_lib.data.scene_shape_kernels import Geometry, add_scaled, dot, surface_normal, to_local, to_world, vector
 from pmgs_lib.data.scene_surface_kernels import Surface, albedo
 from pmgs_lib.data.scene_texture_kernels import noise
 
@@ -50,7 +44,8 @@ class Light(NamedTuple):
     horizon: np.ndarray
     cloud_offset: np.ndarray  # where in the noise this scene's sky lies
     cloud_cover: float
-    exposure: float
+    sky_gain: float  # how bright the sky looks, relative to the light it gives
+    exposure: np.ndarray  # of red, green, blue
 
 
 class Probes(NamedTuple):
@@ -78,37 +73,39 @@ def _fractal(x, y, z):
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
+def _far_woods(light, d):
+    """Hazy wooded hills, darker towards their foot."""
+    leaves = 0.25 + 0.75 * _fractal(d[0] * 50.0, d[1] * 50.0, d[2] * 90.0)
+    folds = 0.6 + 0.8 * noise(d[0] * 9.0, d[1] * 9.0, d[2] * 30.0 + 5.0)
+    shade = leaves * folds * (0.30 + 1.6 * min(max(d[2], 0.0), 0.12))
+    haze, h = 0.10, light.horizon
+    return (h[0] * (0.78 * shade + haze), h[1] * (0.90 * shade + 1.1 * haze), h[2] * (0.60 * shade + 1.25 * haze))
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
 def sky_radiance(light, point):
-    """Colour of the dome at a point on it: soft clouds over a gradient, and a far wooded ridge along the horizon."""
-    d = (point[0] / DOME_RADIUS, point[1] / DOME_RADIUS, point[2] / DOME_RADIUS)
-    offset = light.cloud_offset
-    ridge = 0.015 + 0.09 * noise(d[0] * 3.0 + offset[0], d[1] * 3.0 + offset[1], offset[2])
-    ridge += 0.016 * noise(d[0] * 40.0 + offset[0], d[1] * 40.0, 0.5)
+    """Colour of the dome at a point on it: lit clouds over a gradient, and far hills along the horizon."""
+    d = add_scaled((0.0, 0.0, 0.0), point, 1.0 / DOME_RADIUS)
+    o = light.cloud_offset
+    ridge = 0.01 + 0.10 * noise(d[0] * 3.0 + o[0], d[1] * 3.0 + o[1], o[2])
+    ridge += 0.014 * noise(d[0] * 45.0 + o[0], d[1] * 45.0, 0.5)
     if d[2] < ridge:
-        leaves = 0.35 + 0.65 * _fractal(d[0] * 60.0, d[1] * 60.0, d[2] * 110.0)
-        haze = 0.22 + 0.2 * min(max(d[2], 0.0) / 0.1, 1.0)
-        h = light.horizon
-        return (
-            h[0] * haze * 0.75 * leaves + h[0] * 0.08,
-            h[1] * haze * 0.85 * leaves + h[1] * 0.09,
-            h[2] * haze * 0.62 * leaves + h[2] * 0.10,
-        )
-    rise = max(d[2], 0.0)
-    blend = rise**0.45
-    base = add_scaled(light.horizon, add_scaled(light.zenith, light.horizon, -1.0), blend)
-    flat = 1.6 / (rise + 0.22)
-    density = _fractal(d[0] * flat + offset[0], d[1] * flat + offset[1], offset[2])
-    cloud = min(max((density - 0.62 + 0.3 * light.cloud_cover) * 4.0, 0.0), 1.0)
-    cloud = cloud * cloud * (3.0 - 2.0 * cloud) * 0.9
-    shade = 1.15 - 0.5 * cloud * (
-        1.0 - _fractal(d[0] * flat + offset[0] + 0.15, d[1] * flat + offset[1], offset[2] + 0.2)
-    )
-    glow = max(dot(d, light.sun_direction), 0.0) ** 24 * 0.35
-    white = light.horizon[1] * 1.25 * shade
+        return _far_woods(light, d)
+    base = add_scaled(light.horizon, add_scaled(light.zenith, light.horizon, -1.0), d[2] ** 0.5)
+    flat = 2.4 / (d[2] + 0.30)
+    x, y = d[0] * flat + o[0], d[1] * flat + o[1]
+    density = _fractal(x, y, o[2])
+    cloud = min(max((density - 0.56 + 0.22 * light.cloud_cover) * 5.0, 0.0), 1.0)
+    cloud = cloud * (2.0 - cloud)
+    # Clouds are darker where there is more of them on the way to the sun.
+    s = light.sun_direction
+    thick = _fractal(x + 0.25 * s[0], y + 0.25 * s[1], o[2] + 0.1)
+    white = light.horizon[1] * (1.75 - 1.5 * thick)
+    glow = max(dot(d, s), 0.0) ** 24 * 0.15
     return (
-        base[0] + (white - base[0]) * cloud + glow * light.sun[0] * 0.4,
-        base[1] + (white - base[1]) * cloud + glow * light.sun[1] * 0.4,
-        base[2] + (white * 1.02 - base[2]) * cloud + glow * light.sun[2] * 0.4,
+        base[0] + (white - base[0]) * cloud + glow * light.sun[0],
+        base[1] + (white - base[1]) * cloud + glow * light.sun[1],
+        base[2] + (white * 1.03 - base[2]) * cloud + glow * light.sun[2],
     )
 
 
@@ -177,7 +174,7 @@ def shade(scene, stack, ray, hit, angle):
     t, primitive = hit
     point = add_scaled(origin, direction, t)
     if primitive == DOME:
-        return sky_radiance(scene.light, point)
+        return add_scaled((0.0, 0.0, 0.0), sky_radiance(scene.light, point), scene.light.sky_gain)
     geometry = scene.geometry
     local = to_local(geometry, primitive, add_scaled(point, vector(geometry.center, primitive), -1.0))
     normal_local = surface_normal(geometry.kind[primitive], vector(geometry.size, primitive), local)
@@ -250,4 +247,4 @@ def render_image(geometry, surface, atlas, light, probes, camera, image):
                 radiance = shade(scene, stack, (eye, direction), hit, angle)
                 guess = hit[1]
                 for channel in range(3):
-                    image[row, column, channel] += 0.25 - 0.25 * math.exp(-light.exposure * radiance[channel])
+                    image[row, column, channel] += 0.25 - 0.25 * math.exp(-light.exposure[channel] * radiance[channel])

@@ -165,8 +165,8 @@ def trace_view(
 def view_fault(depth: np.ndarray, primitives: np.ndarray, margin: float = 0.0) -> str | None:
     """Why a view (z-depth and primitives, h w) is refused, or None when it keeps all rules.
 
-    margin: how much stricter than the rules to be, as a share of each limit. The share of depth edges is counted as at the
-    native width, since edges are lines and halve with each doubling of the resolution.
+    margin: how much stricter than the rules to be, as a share of each limit. The share of depth edges is counted as at
+    the native width, since edges are lines and halve with each doubling of the resolution.
     """
     if depth.min() < NEAREST_DEPTH * (1 + margin):
         return f"something is {depth.min():.2f} m away, allowed {NEAREST_DEPTH} m"

@@ -12,7 +12,8 @@ from pmgs_lib.data.scene_layout import Layout, sun_direction
 THICK = 0.3  # walls at least one light probe thick, so that daylight does not leak through them
 PROBE_CELL = 0.4
 WALL_TINTS = (
-    (0.80, 0.77, 0.70), (0.72, 0.75, 0.74), (0.66, 0.70, 0.62), (0.78, 0.70, 0.60), (0.62, 0.66, 0.72), (0.74, 0.66, 0.62),
+    (0.80, 0.77, 0.70), (0.72, 0.75, 0.74), (0.66, 0.70, 0.62),
+    (0.78, 0.70, 0.60), (0.62, 0.66, 0.72), (0.74, 0.66, 0.62),
 )  # fmt: skip
 WHITE = Material("plaster", (0.86, 0.85, 0.82), 1.3, anchored=True)
 FLOORS = (("oak_floor", 2.0), ("gray_floor", 2.2), ("oak_floor", 1.6), ("checker", 2.0))
@@ -34,7 +35,8 @@ def make_room(rng: np.random.Generator) -> Layout:
         _wall(frame, length, size[2], openings, material)
         for opening in openings:
             _window(frame, opening, size[2])
-        lamps += _furnish_wall(frame, length, openings, targets)
+        # Corners belong to two of the walls, so that furniture does not run into other furniture there.
+        lamps += _furnish_wall(frame, length - 2.0 * (side % 2), openings, targets)
     lamps += _furnish_middle(builder, size, targets)
     _garden(builder, size)
     azimuth = _outward(sunny[0]) + rng.uniform(-0.7, 0.7)

@@ -10,7 +10,7 @@ from pmgs_lib.data.scene_geometry import Material, SceneBuilder
 from pmgs_lib.data.scene_layout import Layout, sun_direction
 
 REACH = 24.0  # the street runs along y, this far to both sides
-PROBE_CELL = 0.7
+PROBE_CELL = 0.9
 KERB = 0.12  # height of the pavements over the road
 # What may stand on a pavement, and how far from the kerb.
 PIECES = (
@@ -45,7 +45,9 @@ def make_street(rng: np.random.Generator) -> Layout:
 
 def _ground(builder: SceneBuilder, road: float, front: float) -> None:
     rng = builder.rng
-    surface = pick(rng, (Material("asphalt", repeat=2.2, anchored=True), Material("stone", (0.55, 0.55, 0.56), 1.1, anchored=True)))
+    surface = pick(
+        rng, (Material("asphalt", repeat=2.2, anchored=True), Material("stone", (0.55, 0.55, 0.56), 1.1, anchored=True))
+    )
     builder.box((-45, -45, -1.0), (45, 45, -0.03), Material("gravel", (0.8, 0.8, 0.78), 1.5, anchored=True))
     builder.box((-road, -REACH - 6, -0.5), (road, REACH + 6, 0.0), surface)
     slabs = Material("paving", repeat=pick(rng, (1.5, 1.9)), anchored=True)

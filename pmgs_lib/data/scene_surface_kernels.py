@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from pmgs_lib.data.scene_ray_kernels import BOX, ELLIPSOID, add_scaled, vector
+from pmgs_lib.data.scene_shape_kernels import BOX, ELLIPSOID, add_scaled, vector
 from pmgs_lib.data.scene_texture_kernels import noise
 
 TEXTURE_SIZE = 512

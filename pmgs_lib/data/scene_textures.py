@@ -86,7 +86,7 @@ def _planks(columns: int, rows: int, dark: Color, light: Color, seed: int) -> np
 
 def _wood(dark: Color, light: Color, seed: int) -> np.ndarray:
     """Veneer with rings along u."""
-    _, y = (np.mgrid[:SIZE, :SIZE] + 0.5)[::-1] / SIZE
+    y = (np.mgrid[:SIZE, :SIZE][0] + 0.5) / SIZE
     bend = _noise(2, 5, 3, seed)
     rings = 0.5 + 0.5 * np.sin(2 * np.pi * (7 * y + 2.6 * bend))
     return _ramp(0.5 * rings + 0.5 * _stretch(_noise(4, 128, 3, seed + 7)) + 0.25 * (bend - 0.5), dark, light)
@@ -194,7 +194,7 @@ def _panel(seed: int) -> np.ndarray:
 
 def _painting(seed: int) -> np.ndarray:
     """A landscape in oil: hazy hills under a bright sky, one fitted repeat."""
-    y, x = (np.mgrid[:SIZE, :SIZE] + 0.5) / SIZE
+    y = (np.mgrid[:SIZE, :SIZE][0] + 0.5) / SIZE
     canvas = _ramp(y * 1.4 + 0.5 * (_noise(4, 7, 5, seed) - 0.5), (0.52, 0.62, 0.70), (0.90, 0.82, 0.66))
     for layer in range(5):
         depth = layer / 4

@@ -1,15 +1,17 @@
 """Embedded scenes: procedural rooms and streets with exact cameras and exact depth, the same on every machine.
 
-Scenes are named by whole numbers. `make_scene(seed)` is one scene: an indoor room for even seeds, a street for odd ones.
-`make_scenes(seed, count=n)` writes the n scenes with the seeds `scene_seed(seed, 0)` to `scene_seed(seed, n - 1)`, so sets
-made from different seeds never share a scene: give training and test sets different ones. The number in a key is the
-scene's seed.
+Scenes are named by whole numbers. `make_scene(seed)` is one scene: an indoor room for even seeds, a street for odd
+ones. `make_scenes(seed, count=n)` writes the scenes with the seeds `scene_seed(seed, 0)` to `scene_seed(seed, n - 1)`,
+which are `seed * 1_000_000 + index`: sets made from different seeds never share a scene, so give training and test sets
+different ones. The number in a key is the scene's own seed.
 
 World frame: metres, z up, floor or road at z = 0. Near and far are 0.5 m and 40 m; the sky is a dome of 30 m radius, so
 every pixel has a surface and a depth.
 """
 
 import math
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from pmgs_lib.cameras import Cameras
+from pmgs_lib.data.chunks import ChunkScene, encode_jpeg
+from pmgs_lib.data.folders import write_scenes
 from pmgs_lib.data.scene_layout import Layout, unlit_scene, with_bounced_light
 from pmgs_lib.data.scene_light_kernels import Scene, render_image
 from pmgs_lib.data.scene_paths import NATIVE_HEIGHT, NATIVE_WIDTH, Path, draw_path, image_camera, path_fault, trace_view
@@ -32,6 +36,8 @@ SCENES_PER_SEED = 1_000_000
 LAYOUT_DRAWS, PATH_DRAWS = 12, 40
 # Middle grey of the picture: the median radiance is shown at this share of white, in linear light.
 MIDDLE_GRAY = 0.18
+SKY_GAIN = 0.45
+WHITE_BALANCE = 0.4
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,51 @@ def make_scene(seed: int, *, frames: int = 20, height: int = NATIVE_HEIGHT, widt
     return RenderedScene(scene_key(seed), cameras, torch.stack(images), torch.stack(depth))
 
 
+def make_scenes(
+    seed: int,
+    *,
+    count: int,
+    folder: str | os.PathLike[str],
+    split: str = "test",
+    frames: int = 20,
+    height: int = NATIVE_HEIGHT,
+    width: int = NATIVE_WIDTH,
+    scenes_per_chunk: int = 8,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write `count` embedded scenes as chunk files with exact depth under `folder/split`; returns their keys.
+
+    Scene i is `make_scene(scene_seed(seed, i))`. Pictures are JPEG of quality 95 without chroma subsampling. The index
+    is written last; a folder that already holds a dataset is refused unless `overwrite`.
+    """
+    if count < 1:
+        raise ParameterError(f"make_scenes: count is {count}: expected at least 1 scene")
+    seeds = [scene_seed(seed, index) for index in range(count)]
+    _check_request(seeds[0], frames, height, width)
+
+    def stored() -> Iterator[ChunkScene]:
+        for number in seeds:
+            yield _stored(make_scene(number, frames=frames, height=height, width=width))
+
+    return list(write_scenes(folder, split, stored(), scenes_per_chunk=scenes_per_chunk, overwrite=overwrite))
+
+
+def _stored(scene: RenderedScene) -> ChunkScene:
+    return ChunkScene(
+        key=scene.key,
+        cameras=scene.cameras,
+        images=[encode_jpeg(image) for image in scene.images],
+        timestamps=torch.arange(len(scene.images)),
+        depth=scene.depth,
+    )
+
+
 def _check_request(seed: int, frames: int, height: int, width: int) -> None:
     wrong = seed < 0 or not 1 <= frames <= 200 or min(height, width) < 16 or max(height, width) > 4096
     if wrong or not 0.4 <= width / height <= 2.5:
         raise ParameterError(
-            f"make_scene: seed {seed}, frames {frames}, height {height}, width {width}: expected seed >= 0, 1 to 200 frames, "
-            "sides of 16 to 4096 pixels, width / height of 0.4 to 2.5"
+            f"make_scene: seed {seed}, frames {frames}, height {height}, width {width}: expected seed >= 0, "
+            "1 to 200 frames, sides of 16 to 4096 pixels, width / height of 0.4 to 2.5"
         )
 
 
@@ -107,13 +152,19 @@ def _cameras(path: Path, height: int, width: int) -> Cameras:
 
 
 def _exposed(scene: Scene, path: Path) -> Scene:
-    """The scene with the exposure that brings the median radiance of three small views to middle grey."""
+    """The scene with the exposure that brings the median radiance of three small views to middle grey.
+
+    A mild white balance takes a part of the common tint out, as a camera does.
+    The sky is held back, as a photographer's graduated filter does: burnt-out clouds would have no texture.
+    """
     probe = 1e-4  # so small that the display curve is a straight line
-    dim = scene._replace(light=scene.light._replace(exposure=probe))
+    dim = scene._replace(light=scene.light._replace(exposure=np.full(3, probe), sky_gain=SKY_GAIN))
     intrinsics, poses = path.intrinsics(32, 56), path.world_from_camera
     views = [_shade(dim, pose, intrinsics, 32, 56) for pose in poses[[0, len(poses) // 2, -1]]]
-    median = float(np.median(np.stack(views).mean(axis=-1))) / probe
-    return scene._replace(light=scene.light._replace(exposure=-math.log(1 - MIDDLE_GRAY) / median))
+    light = np.stack(views).reshape(-1, 3) / probe
+    balance = (light.mean() / light.mean(axis=0)) ** WHITE_BALANCE
+    exposure = balance * -math.log(1 - MIDDLE_GRAY) / float(np.median(light.mean(axis=1)))
+    return scene._replace(light=scene.light._replace(exposure=exposure, sky_gain=SKY_GAIN))
 
 
 def _shade(scene: Scene, pose: np.ndarray, intrinsics: np.ndarray, height: int, width: int) -> np.ndarray:
