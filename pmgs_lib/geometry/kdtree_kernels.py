@@ -12,7 +12,7 @@ a box never exceeds, even in the last bit, the distance to a point in it.
 import numpy as np
 from numba import get_num_threads, njit, prange, set_num_threads
 
-LEAF_POINTS = 16
+LEAF_POINTS = 32
 # Points and queries that are worth a further thread: below, waking it costs more than it does.
 POINTS_PER_THREAD = 4096
 # Levels of the tree are below 59 for any number of points that an index can count.
@@ -43,7 +43,10 @@ def build_tree(reference: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndar
     levels = max(0, int(np.ceil(np.log2(len(points) / LEAF_POINTS))))
     order = np.arange(len(points), dtype=np.int32 if len(points) < 2**31 else np.int64)
     boxes = np.empty((2 ** (levels + 1), 6), dtype=points.dtype)
-    shared_levels = min(levels, (4 * threads - 1).bit_length()) if threads > 1 else 0
+    # Levels down to one subtree a thread. More would balance better, but each waits for the slowest thread.
+    shared_levels = min(levels, (threads - 1).bit_length())
+    if shared_levels > 0:
+        _split(points, order, boxes, 0, 0, levels)
     _build(points, order, boxes, levels, shared_levels)
     return points, order, boxes, levels
 
@@ -130,7 +133,7 @@ def _split(points, order, boxes, level, place, levels):
 
 @njit(cache=True, parallel=True)
 def _build(points, order, boxes, levels, shared_levels):
-    for level in range(shared_levels):
+    for level in range(1, shared_levels):
         for place in prange(1 << level):
             _split(points, order, boxes, level, place, levels)
     for subtree in prange(1 << shared_levels):
@@ -163,11 +166,12 @@ def _point_distance(points, i, x, y, z):
 
 
 @njit(cache=True)
-def _nearest(points, boxes, levels, x, y, z, best_at, nodes, bounds):
-    """Position in tree order of the point nearest to (x, y, z).
+def _nearest(points, boxes, levels, query, best_at, stack):
+    """Position in tree order of the point nearest to `query`.
 
-    `best_at` is a first guess; `nodes` and `bounds` are room for the stack of nodes still to visit.
+    `best_at` is a first guess; `stack` is room for the nodes still to visit and the bounds of their distances.
     """
+    (x, y, z), (nodes, bounds) = query, stack
     first_leaf = 1 << levels
     best = _point_distance(points, best_at, x, y, z)
     nodes[0], bounds[0], top = 1, 0, 1
@@ -200,12 +204,11 @@ def _nearest(points, boxes, levels, x, y, z, best_at, nodes, bounds):
 def _search(points, order, boxes, levels, queries, indices, threads):
     chunks = (len(queries) + QUERY_CHUNK - 1) // QUERY_CHUNK
     for thread in prange(threads):
-        nodes = np.empty(STACK_DEPTH, np.int64)
-        bounds = np.empty(STACK_DEPTH, points.dtype)
+        stack = np.empty(STACK_DEPTH, np.int64), np.empty(STACK_DEPTH, points.dtype)
         # The answer of the query before is a good guess when neighbours follow each other, as pixels do.
         at = 0
         for chunk in range(thread, chunks, threads):
             for i in range(chunk * QUERY_CHUNK, min(len(queries), (chunk + 1) * QUERY_CHUNK)):
-                x, y, z = queries[i, 0], queries[i, 1], queries[i, 2]
-                at = _nearest(points, boxes, levels, x, y, z, at, nodes, bounds)
+                query = queries[i, 0], queries[i, 1], queries[i, 2]
+                at = _nearest(points, boxes, levels, query, at, stack)
                 indices[i] = order[at]

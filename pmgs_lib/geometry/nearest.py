@@ -36,10 +36,10 @@ def nearest_neighbors(
     rounded in the promoted dtype of the clouds, at least float32.
 
     backend: `kdtree` (numba, all cores; CUDA tensors travel to the host and back), `scipy` (cKDTree, all cores,
-    float64), `brute` (all pairs, the oracle), `pytorch3d` (its CUDA or C++ kernel, when installed), or `auto`:
-    `kdtree`, which it reports through `logging`, as a warning for CUDA tensors. Raises `ParameterError` for empty,
-    NaN, infinite or immense points and shapes that do not belong together, `BackendError` for a backend that is not
-    installed.
+    float64), `brute` (all pairs, the oracle), `pytorch3d` (its kernel in float32 about a common centre, when
+    installed), or `auto`: `kdtree`, which it reports through `logging`, as a warning for CUDA tensors. Raises
+    `ParameterError` for empty, NaN, infinite or immense points and shapes that do not belong together, `BackendError`
+    for a backend that is not installed.
 
     >>> nearest_neighbors(torch.tensor([[0.9, 0, 0]]), torch.tensor([[0.0, 0, 0], [1, 0, 0]])).indices
     tensor([1])
