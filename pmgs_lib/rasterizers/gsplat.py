@@ -15,8 +15,7 @@ from pmgs_lib.rasterizers.base import LOW_PASS, Rasterizer, Rendering
 
 CONSTANT = 0.5 / math.sqrt(math.pi)  # the basis function of degree 0
 EXTENSION_FOLDER = "TORCH_EXTENSIONS_DIR"
-DEFAULT_CONSTANT = 0.5 / math.sqrt(math.pi)  # the basis function of degree 0
-EXTENSION_FOLDER = Path("~/.cache/torch_extensions")
+DEFAULT_EXTENSION_FOLDER = Path("~/.cache/torch_extensions")
 
 
 class GsplatRasterizer(Rasterizer):
