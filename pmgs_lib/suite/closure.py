@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pmgs_lib.errors import ParameterError
-from pmgs_lib.suite.source_facts import SourceFacts, facts_of, facts_of_file
+from pmgs_lib.suite.source_facts import WALKS, SourceFacts, facts_of, facts_of_file
 
 NO_DATA = {".py", ".pyc", ".pyi", ".md"}
 
@@ -83,7 +83,12 @@ class _Walk:
         if (module, name) in self.seen or module.partition(".")[0] not in self.packages:
             return
         self.seen.add((module, name))
-        if not self.load(module) or name is None:
+        if not self.load(module):
+            owner, _, table = module.rpartition(".")
+            if name in WALKS and owner in self.facts:  # `owner.TABLE.items()`
+                for entry in self.facts[owner].tables.get(table, ()):
+                    self.refer(*entry)
+        if module not in self.facts or name is None:
             return
         exports = self.facts[module].exports
         for wanted in exports if name == "*" else [name]:

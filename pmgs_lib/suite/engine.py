@@ -17,7 +17,7 @@ from pmgs_lib.suite.locks import exclusive
 from pmgs_lib.suite.pages import make_pages
 from pmgs_lib.suite.plan import Plan, PlannedRun, make_plan
 from pmgs_lib.suite.project import LIBRARY_FOLDER, Project
-from pmgs_lib.suite.records import FAILURE_FILE, RUN_FILE, STARTED_FILE, good_record, read_json
+from pmgs_lib.suite.records import FAILURE_FILE, RUN_FILE, STARTED_FILE, STOPPED, good_record, read_json
 from pmgs_lib.suite.run import Stopped, stoppable
 
 GRAPH_FOLDER = ".graph"
@@ -82,6 +82,7 @@ class _Progress:
     say: Say
     left: dict[str, PlannedRun]
     total: int
+    done: int = 0
     since: float = field(default_factory=time.time)
     begun: dict[str, float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -94,11 +95,11 @@ class _Progress:
                 self.say(f"started {run.id}  {self.project.shown(folder)}")
             if (folder / RUN_FILE).exists() and good_record(folder):
                 del self.left[key]
-                self.say(f"done {self.total - len(self.left)}/{self.total} {run.id}{self._seconds(key)}")
+                self.done += 1
+                self.say(f"done {self.done}/{self.total} {run.id}{self._seconds(key)}")
             elif self._is_new(folder / FAILURE_FILE):
                 del self.left[key]
-                self.failures.append(self._failure(run, folder))
-                self.say(f"FAILED {self.failures[-1]}")
+                self._note_failure(run, folder)
 
     def _is_new(self, path: Path) -> bool:
         try:
@@ -109,11 +110,16 @@ class _Progress:
     def _seconds(self, key: str) -> str:
         return f" in {time.monotonic() - self.begun[key]:.1f} s" if key in self.begun else ""
 
-    def _failure(self, run: PlannedRun, folder: Path) -> str:
+    def _note_failure(self, run: PlannedRun, folder: Path) -> None:
         content = read_json(folder / FAILURE_FILE) or {}
+        if content.get("kind") == STOPPED and self.failures:  # ended because another one failed
+            self.say(f"stopped {run.id}")
+            return
         place = "" if content.get("cell") is None else f" in cell {content['cell']}"
         where = self.project.shown(folder / "executed.ipynb")
-        return f"run `{run.id}` ({run.notebook}): {content.get('kind')}{place}: {content.get('message')}; see {where}"
+        line = f"run `{run.id}` ({run.notebook}): {content.get('kind')}{place}: {content.get('message')}; see {where}"
+        self.failures.append(line)
+        self.say(f"FAILED {line}")
 
 
 def _walk(project: Project, plan: Plan, todo: list[PlannedRun], cores: int, say: Say, lock: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 ADDRESS = re.compile(r"\.?[A-Za-z_]\w*(\.\w+)*:\w+")  # "module:object", the value of a registry
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.\w+)+")
+WALKS = ("items", "values")  # by which code goes through all entries of a registry
 
 Reference = tuple[str, str | None]  # (module, name taken from it); no name: the module itself
 
@@ -20,12 +21,14 @@ class SourceFacts:
 
     references: what it imports, at any depth, and what it names as "module:object" outside a registry.
     exports: what a lazy package's `__getattr__` serves, name -> module. registry: dict entries whose value names
-    "module:object", name -> the texts of that value. strings: constants by which code may ask a registry for a name.
+    "module:object", name -> the texts of that value. tables: module-level registries, their name -> all addresses in
+    them, for code that goes through a whole one. strings: constants by which code may ask a registry for a name.
     """
 
     references: frozenset[Reference]
     exports: Mapping[str, str]
     registry: Mapping[str, tuple[str, ...]]
+    tables: Mapping[str, frozenset[Reference]]
     strings: frozenset[str]
 
 
@@ -55,9 +58,11 @@ def facts_of(source: str, package: str = "") -> SourceFacts:
         else:
             registry[entry.key.value] = registry.get(entry.key.value, ()) + texts
     nodes = list(_walk_executed(tree))
+    tables = _tables(tree, package)
+    walked = frozenset().union(*(tables.get(name, ()) for name in _walked_names(nodes)))
     strings = frozenset(node.value for node in nodes if _is_text(node) and id(node) not in offered)
     named = {_reference(text, package) for text in strings if ADDRESS.fullmatch(text) or DOTTED.fullmatch(text)}
-    return SourceFacts(frozenset(_imports(nodes, package)) | named, exports, registry, strings)
+    return SourceFacts(frozenset(_imports(nodes, package)) | named | walked, exports, registry, tables, strings)
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,22 @@ def _table_entries(tree: ast.Module) -> Iterator[_Entry]:
                 named = id(node) in exported or any(ADDRESS.fullmatch(text.value) for text in texts)
                 if _is_text(key) and texts and named:
                     yield _Entry(key, texts, id(node) in exported)
+
+
+def _tables(tree: ast.Module, package: str) -> dict[str, frozenset[Reference]]:
+    tables = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
+            texts = [node.value for node in ast.walk(statement.value) if _is_text(node)]
+            addresses = frozenset(_reference(text, package) for text in texts if ADDRESS.fullmatch(text))
+            tables |= dict.fromkeys(_targets(statement), addresses) if addresses else {}
+    return tables
+
+
+def _walked_names(nodes: list[ast.AST]) -> set[str]:
+    """Names of what `.items()` or `.values()` is taken of."""
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute) and node.attr in WALKS]
+    return {node.value.id for node in attributes if isinstance(node.value, ast.Name)}
 
 
 def _targets(statement: ast.Assign | ast.AnnAssign) -> set[str]:

@@ -123,6 +123,8 @@ def test_a_failure_ends_the_others_and_the_next_call_goes_on(small):
         "pmgs run: run `bad` (notebooks/bad.ipynb): cell error in cell 3: AssertionError: not yet; see runs/"
     )
     assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith("/executed.ipynb\n")  # the stopped one is not counted as a second failure
+    assert "\nstopped slow\n" in done.stdout
     assert states(small) == {"bad": "failed", "slow": "stopped", "after": "missing"}
     assert small.failure("slow")["kind"] == "stopped"
     assert processes_in(small.root) == []
