@@ -76,6 +76,13 @@ def test_the_same_scene_gives_the_same_pointmap_wherever_it_stands(rng):
     assert torch.equal(DepthPointmap(seed=1)(views, ("a", "b", "c")), together)
 
 
+def test_every_scene_has_a_frame_of_its_own(rng):
+    views = scenes(3, rng=rng)
+    found = similarity_transform(surface(views).flatten(1, 3), DepthPointmap(noise=0.0)(views).flatten(1, 3))
+    assert torch.cdist(found.rotation.flatten(1), found.rotation.flatten(1))[[0, 0, 1], [1, 2, 2]].min() > 0.1
+    assert len({round(scale, 3) for scale in found.scale.tolist()}) == 3
+
+
 def test_pm_loss_sees_noise_and_nothing_else(rng):
     views = scenes(2, rng=rng)
     means = surface(views).flatten(1, 3)
