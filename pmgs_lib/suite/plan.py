@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -86,6 +86,7 @@ class _Planner:
     done: dict[str, PlannedRun] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     known_names: set[str] = field(default_factory=set)  # parameters of all notebooks
+    names: dict[str, set[str]] = field(default_factory=dict)  # id -> texts in its parameters and its needed runs'
 
     @cached_property
     def profile(self) -> Profile:
@@ -183,26 +184,28 @@ class _Planner:
         self.known_names |= schema.keys()
         given = substitute({**shared, **self._values(entry)}, {"arguments": self._argument})
         values = {name: parameter.default for name, parameter in schema.items()} | check_values(schema, given, where)
-        needs = {name: self.done[name].key for name, _ in self._needs(entry) if name in self.done}
-        parts = {
-            "format": FORMAT,
-            "notebook": {
-                "path": entry.notebook,
-                "code": digest_code(notebook),
-                "schema": {name: p.kind for name, p in schema.items()},
-            },
-            "parameters": values,
-            "library": {
-                label: digest_file(path) for label, path in closure_of_run(self.project, notebook, values).files.items()
-            },
-            "environment": self.environment,
-            "data": {name: digest_data(self._data_path(name), name) for name in self._data_of(entry)},
-            "needs": needs,
-        }
+        parts = self._parts(entry, notebook, {name: parameter.kind for name, parameter in schema.items()}, values)
         return PlannedRun(
-            entry.id, key_of(parts), entry.notebook, self._resolved(values, where), parts, needs,
+            entry.id, key_of(parts), entry.notebook, self._resolved(values, where), parts, parts["needs"],
             self.profile.cell_timeout_s, self.profile.run_timeout_s, entry.gpu, entry.page,
         )  # fmt: skip
+
+    def _parts(
+        self, entry: RunEntry, notebook: dict[str, Any], kinds: dict[str, str], values: dict[str, Any]
+    ) -> dict[str, Any]:
+        needed = [self.done[name] for name, _ in self._needs(entry) if name in self.done]
+        # A checkpoint of a needed run may name the model that its parameters named.
+        self.names[entry.id] = texts_in(values).union(*(self.names[run.id] for run in needed))
+        closure = closure_of_run(self.project, notebook, self.names[entry.id])
+        return {
+            "format": FORMAT,
+            "notebook": {"path": entry.notebook, "code": digest_code(notebook), "schema": kinds},
+            "parameters": values,
+            "library": {label: digest_file(path) for label, path in closure.files.items()},
+            "environment": self.environment,
+            "data": {name: digest_data(self._data_path(name), name) for name in self._data_of(entry)},
+            "needs": {run.id: run.key for run in needed},
+        }
 
     def _resolved(self, values: dict[str, Any], where: str) -> dict[str, Any]:
         answers = {
@@ -225,9 +228,9 @@ def check_kernel(notebook: Mapping[str, Any], where: str) -> None:
         )
 
 
-def closure_of_run(project: Project, notebook: dict[str, Any], parameters: Mapping[str, Any]) -> Closure:
-    """Library files that a notebook with these parameters uses, the runner's own part in the kernel included."""
-    return find_closure(text_of_code(notebook) + END_SOURCE, project.packages, texts_in(parameters))
+def closure_of_run(project: Project, notebook: dict[str, Any], names: Iterable[str]) -> Closure:
+    """Library files of a notebook that may ask registries for `names`, the runner's own part in the kernel included."""
+    return find_closure(text_of_code(notebook) + END_SOURCE, project.packages, names)
 
 
 def texts_in(value: Any) -> set[str]:

@@ -159,17 +159,21 @@ def test_a_signal_ends_all_and_an_orphaned_snakemake_is_waited_for(small):
     assert counts(small, "ab") == [2, 1]
 
 
+DRIVER, SNAKEMAKE, RUNNER = "pmgs_lib.cli", "snakemake", "pmgs_lib.suite.run"
+PAPERMILL, KERNEL = "pmgs_lib.suite.execute", "ipykernel_launcher"
+VICTIMS = [[DRIVER], [SNAKEMAKE], [RUNNER], [PAPERMILL], [KERNEL], [DRIVER, SNAKEMAKE], [SNAKEMAKE, RUNNER], [""]]
+
+
 def kill_at_random(small, seed: int, count: int) -> None:
     """Start, kill -9 one kind of process at a random moment, and again until the suite is done; then prove it is."""
     draw = random.Random(seed)
-    victims = ["driver", "snakemake", "runner", "papermill", "kernel", "all"]
-    for victim in draw.sample(victims, count):
+    for victims in draw.sample(VICTIMS, count):
         driver = small.start("run", "toy")
         time.sleep(draw.uniform(1.0, 8.0))
         for process in processes_in(small.root):
             try:
                 line = " ".join(process.cmdline())
-                if victim == "all" or KIND[victim] in line:
+                if any(victim in line for victim in victims):
                     process.kill()
             except psutil.Error:
                 continue
@@ -182,15 +186,6 @@ def kill_at_random(small, seed: int, count: int) -> None:
         assert json.loads((folder / "metrics.json").read_text()) == {"length": len(run.needs)}
         assert not (folder / "failure.json").exists()
     assert processes_in(small.root) == []
-
-
-KIND = {
-    "driver": "pmgs_lib.cli",
-    "snakemake": "snakemake",
-    "runner": "pmgs_lib.suite.run",
-    "papermill": "pmgs_lib.suite.execute",
-    "kernel": "ipykernel_launcher",
-}
 
 
 def test_kills_at_random_moments_leave_nothing_that_the_next_call_cannot_mend(small):

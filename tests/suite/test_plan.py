@@ -152,6 +152,19 @@ def test_mistakes_are_told_before_anything_runs(chain, runs, message):
     assert not chain.runs.exists()
 
 
+def test_what_a_needed_run_names_may_come_back_by_its_files(chain):
+    """A checkpoint says which architecture it is of: the closure of its reader holds it, for that one and no other."""
+    chain.write_module("toy/zoo.py", "MODELS = {'fast': 'toy.fast:Fast', 'slow': 'toy.slow:Slow'}")
+    for name in ("fast", "slow"):
+        chain.write_module(f"toy/{name}.py", "1")
+    chain.write_notebook("train", "model: str = 'fast'", "import toy.zoo")
+    chain.write_notebook("evaluate", "weights: str = ''", "from toy import zoo")
+    chain.write_experiment([{"id": "train"}, {"id": "evaluate", "parameters": {"weights": "${runs.train}/x"}}])
+    library = chain.plan().run("evaluate").parts["library"]
+    assert "toy/fast.py" in library
+    assert "toy/slow.py" not in library
+
+
 def test_a_parameter_of_the_profile_that_no_notebook_has_is_a_mistake(chain):
     chain.write_experiment([{"id": "train"}, {"id": "aside"}], profiles={"smoke": {"parameters": {"devices": "cpu"}}})
     with pytest.raises(
