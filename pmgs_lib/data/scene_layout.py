@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pmgs_lib.data.scene_geometry import SceneBuilder, bounds
-from pmgs_lib.data.scene_light_kernels import Light, Probes, Scene, bake_probes
+from pmgs_lib.data.scene_light_kernels import Light, Probes, Scene, trace_radiance
+from pmgs_lib.data.scene_ray_kernels import find_free
 from pmgs_lib.data.scene_textures import texture_atlas
 
 PROBE_RAYS = 96
@@ -65,12 +66,22 @@ def with_bounced_light(scene: Scene) -> Scene:
 
     Each round of rays sees the light of the round before, so `BOUNCES` rounds carry that many reflections.
     """
-    directions = _sphere(PROBE_RAYS)
+    shape, directions = scene.probes.valid.shape, _sphere(PROBE_RAYS)
+    places = scene.probes.corner + scene.probes.cell * np.indices(shape).reshape(3, -1).T
+    free = np.empty(len(places))
+    find_free(scene.geometry, places, free)
+    rays = np.empty((int(free.sum()), PROBE_RAYS, 7))
+    rays[..., :3], rays[..., 3:6] = places[free > 0][:, None], directions
+    rays[..., 6] = math.sqrt(4 * math.pi / PROBE_RAYS)
+    sides = np.maximum(np.stack([directions, -directions], axis=-1), 0).reshape(PROBE_RAYS, 6)
+    weights = sides / sides.sum(axis=0)
     for _ in range(BOUNCES):
-        old = scene.probes
-        fresh = old._replace(cube=np.zeros_like(old.cube), valid=np.zeros_like(old.valid))
-        bake_probes(*scene, directions, fresh)
-        scene = scene._replace(probes=fresh)
+        radiance = np.empty((*rays.shape[:2], 3))
+        trace_radiance(*scene, rays, radiance)
+        cube = np.zeros((len(places), 6, 3))
+        cube[free > 0] = np.einsum("rs,prc->psc", weights, radiance)
+        probes = scene.probes._replace(cube=cube.reshape(*shape, 6, 3), valid=free.reshape(shape))
+        scene = scene._replace(probes=probes)
     return scene
 
 

@@ -17,9 +17,7 @@ from pmgs_lib.data.scene_ray_kernels import (
     LIFT,
     STACK_DEPTH,
     Stack,
-    image_ray,
     is_blocked,
-    is_inside,
     nearest_hit,
     spread,
 )
@@ -27,9 +25,6 @@ from pmgs_lib.data.scene_shape_kernels import Geometry, add_scaled, dot, surface
 from pmgs_lib.data.scene_surface_kernels import Surface, albedo
 from pmgs_lib.data.scene_texture_kernels import noise
 
-# Samples of a pixel, and a texture footprint between their spacing and the pixel: sharp, without shimmer.
-SAMPLES = ((0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75))
-SAMPLE_SPACING = 0.6
 LAMP_RANGE = 3.5  # metres at which a lamp has faded out
 
 
@@ -191,60 +186,22 @@ def shade(scene, stack, ray, hit, angle):
     return (color[0] * (light[0] + glow), color[1] * (light[1] + glow), color[2] * (light[2] + glow))
 
 
-# The compiled loops take the fields of `Scene` one by one: numba's threads cannot be handed nested tuples.
-
-
 @njit(cache=True, error_model="numpy", parallel=True)
-def bake_probes(geometry, surface, atlas, light, probes, directions, fresh):
-    """Fills `fresh` probes with the light that arrives along unit directions (ray 3), bounced light from `probes`."""
-    # Named here because numba drops writes to an attribute of a tuple inside a parallel loop.
-    cube, valid, corner, cell = fresh.cube, fresh.valid, fresh.corner, fresh.cell
-    nx, ny, nz = valid.shape
-    angle = math.sqrt(4.0 * math.pi / directions.shape[0])
-    for index in prange(nx * ny):
+def trace_radiance(geometry, surface, atlas, light, probes, rays, radiance):
+    """Fills radiance (group ray 3) along rays (group ray 7): origin, direction, and width of the cone in radians.
+
+    Takes the fields of `Scene` one by one: numba's threads cannot be handed nested tuples.
+    """
+    groups, count = rays.shape[:2]
+    for index in prange(groups):
         scene = Scene(geometry, surface, atlas, light, probes)
+        group, guess = spread(index, groups), DOME
         stack = Stack(np.empty(STACK_DEPTH, np.int64), np.empty(STACK_DEPTH))
-        i, j = index // ny, index % ny
-        for k in range(nz):
-            eye = (corner[0] + i * cell, corner[1] + j * cell, corner[2] + k * cell)
-            valid[i, j, k] = 0.0 if is_inside(geometry, stack, eye) else 1.0
-            if valid[i, j, k] > 0.0:
-                _fill_cube(scene, stack, eye, directions, angle, cube[i, j, k])
-
-
-@njit(cache=True, error_model="numpy", forceinline=True)
-def _fill_cube(scene, stack, eye, directions, angle, cube):
-    """Cosine-weighted mean radiance from each of the six axis directions."""
-    cube[:] = 0.0
-    weights = np.zeros((6, 1))
-    for ray in range(directions.shape[0]):
-        d = (directions[ray, 0], directions[ray, 1], directions[ray, 2])
-        hit = nearest_hit(scene.geometry, stack, eye, d, DOME)
-        radiance = shade(scene, stack, (eye, d), hit, angle)
-        for axis in range(3):
-            side = 2 * axis + (1 if d[axis] < 0.0 else 0)
-            weights[side] += abs(d[axis])
+        for ray in range(count):
+            origin = (rays[group, ray, 0], rays[group, ray, 1], rays[group, ray, 2])
+            direction = (rays[group, ray, 3], rays[group, ray, 4], rays[group, ray, 5])
+            hit = nearest_hit(geometry, stack, origin, direction, guess)
+            color = shade(scene, stack, (origin, direction), hit, rays[group, ray, 6])
+            guess = hit[1]
             for channel in range(3):
-                cube[side, channel] += abs(d[axis]) * radiance[channel]
-    cube /= weights
-
-
-@njit(cache=True, error_model="numpy", parallel=True)
-def render_image(geometry, surface, atlas, light, probes, camera, image):
-    """Fills a linear display image (h w 3) in [0, 1] with 2x2 samples a pixel; `camera` as in `image_ray`."""
-    height, width = image.shape[:2]
-    right = (camera[0, 0], camera[1, 0], camera[2, 0])
-    angle = SAMPLE_SPACING * math.sqrt(dot(right, right)) / width
-    for index in prange(height):
-        scene = Scene(geometry, surface, atlas, light, probes)
-        row = spread(index, height)
-        stack, guess = Stack(np.empty(STACK_DEPTH, np.int64), np.empty(STACK_DEPTH)), DOME
-        for column in range(width):
-            image[row, column] = 0.0
-            for dx, dy in SAMPLES:
-                eye, direction = image_ray(camera, (column + dx) / width, (row + dy) / height)
-                hit = nearest_hit(geometry, stack, eye, direction, guess)
-                radiance = shade(scene, stack, (eye, direction), hit, angle)
-                guess = hit[1]
-                for channel in range(3):
-                    image[row, column, channel] += 0.25 - 0.25 * math.exp(-light.exposure[channel] * radiance[channel])
+                radiance[group, ray, channel] = color[channel]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from pmgs_lib.data.scene_shape_kernels import NOTHING, contains, dot, meet_primitive
+from pmgs_lib.data.scene_shape_kernels import NOTHING, contains, dot, meet_primitive, vector
 
 DOME = -1  # "primitive" of a ray that meets nothing but the sky dome
 DOME_RADIUS = 30.0
@@ -152,6 +152,14 @@ def trace_depth(geometry, camera, depth, primitives):
             eye, direction = image_ray(camera, (column + 0.5) / width, (row + 0.5) / height)
             depth[row, column], guess = nearest_hit(geometry, stack, eye, direction, guess)
             primitives[row, column] = guess
+
+
+@njit(cache=True, error_model="numpy", parallel=True)
+def find_free(geometry, points, free):
+    """Fills `free` (point) with 1 for points (point 3) outside all primitives, 0 for those inside one."""
+    for index in prange(len(points)):
+        stack = Stack(np.empty(STACK_DEPTH, np.int64), np.empty(STACK_DEPTH))
+        free[index] = 0.0 if is_inside(geometry, stack, vector(points, index)) else 1.0
 
 
 @njit(cache=True)

@@ -23,7 +23,7 @@ from pmgs_lib.cameras import Cameras
 from pmgs_lib.data.chunks import ChunkScene, encode_jpeg
 from pmgs_lib.data.folders import write_scenes
 from pmgs_lib.data.scene_layout import Layout, unlit_scene, with_bounced_light
-from pmgs_lib.data.scene_light_kernels import Scene, render_image
+from pmgs_lib.data.scene_light_kernels import Scene, trace_radiance
 from pmgs_lib.data.scene_paths import NATIVE_HEIGHT, NATIVE_WIDTH, Path, draw_path, image_camera, path_fault, trace_view
 from pmgs_lib.data.scene_room import make_room
 from pmgs_lib.data.scene_street import make_street
@@ -38,6 +38,8 @@ LAYOUT_DRAWS, PATH_DRAWS = 12, 40
 MIDDLE_GRAY = 0.18
 SKY_GAIN = 0.45
 WHITE_BALANCE = 0.4
+# Texture footprint of a sample in pixels: between the spacing of samples and a pixel it is sharp and does not shimmer.
+SAMPLE_FOOTPRINT = 0.6
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,18 @@ def _exposed(scene: Scene, path: Path) -> Scene:
 
 
 def _shade(scene: Scene, pose: np.ndarray, intrinsics: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Linear display values (h w 3) of one view."""
-    image = np.empty((height, width, 3))
-    render_image(*scene, image_camera(pose, intrinsics), image)
-    return image
+    """Linear display values (h w 3) in [0, 1] of one view, from 2x2 samples a pixel."""
+    camera = image_camera(pose, intrinsics)
+    y = (np.arange(2 * height) + 0.5).reshape(height, 1, 2, 1) / (2 * height)
+    x = (np.arange(2 * width) + 0.5).reshape(1, width, 1, 2) / (2 * width)
+    rays = np.empty((height, width, 2, 2, 7))
+    rays[..., :3] = camera[:, 3]
+    for axis in range(3):
+        rays[..., 3 + axis] = camera[axis, 0] * x + camera[axis, 1] * y + camera[axis, 2]
+    rays[..., 6] = SAMPLE_FOOTPRINT * np.linalg.norm(camera[:, 0]) / width
+    radiance = np.empty((height, width * 4, 3))
+    trace_radiance(*scene, rays.reshape(height, width * 4, 7), radiance)
+    return (1 - np.exp(-scene.light.exposure * radiance)).reshape(height, width, 4, 3).mean(axis=2)
 
 
 def _render(scene: Scene, camera: Cameras, height: int, width: int) -> tuple[Tensor, Tensor]:

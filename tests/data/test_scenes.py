@@ -26,7 +26,7 @@ from pmgs_lib.data.scene_paths import (
     trace_view,
     view_fault,
 )
-from pmgs_lib.data.scene_ray_kernels import STACK_DEPTH, Stack, is_inside, trace_depth
+from pmgs_lib.data.scene_ray_kernels import find_free, trace_depth
 from pmgs_lib.data.scene_textures import PHOTOS, TEXTURES, _photo, texture_atlas
 from pmgs_lib.data.scenes import FAR, NEAR, SCENES_PER_SEED, STYLES, RenderedScene, _compose, scene_key, scene_seed
 from pmgs_lib.errors import DataError, ParameterError
@@ -68,17 +68,15 @@ def test_seeds_of_different_sets_never_meet():
             scene_seed(seed, index)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_scene_does_not_depend_on_the_resolution(seed):
-    fine, coarse = rendered(seed), make_scene(seed, frames=14, height=HEIGHT // 2, width=WIDTH // 2)
+    fine, coarse = (make_scene(seed, frames=2, height=h, width=w) for h, w in ((96, 168), (32, 56)))
     assert torch.equal(fine.cameras.world_from_camera, coarse.cameras.world_from_camera)
     torch.testing.assert_close(fine.cameras.intrinsics, coarse.cameras.intrinsics)
-    blocks = fine.depth.unflatten(1, (-1, 2)).unflatten(3, (-1, 2))
-    low, high = blocks.amin(dim=(2, 4)), blocks.amax(dim=(2, 4))
-    between = (coarse.depth >= low - 1e-3) & (coarse.depth <= high + 1e-3)
-    smooth = high < 1.05 * low
-    assert between[smooth].float().mean() > 0.98
-    small = torch.nn.functional.avg_pool2d(float_images(fine), 2)
+    # Every third pixel centre of the fine picture is one of the coarse picture.
+    same = (fine.depth[:, 1::3, 1::3] - coarse.depth).abs() < 1e-4 * coarse.depth
+    assert same.float().mean() > 0.995  # rounding moves a ray over a silhouette here and there
+    small = torch.nn.functional.avg_pool2d(float_images(fine), 3)
     assert (small - float_images(coarse)).abs().mean() < 0.02
 
 
@@ -107,8 +105,9 @@ def test_camera_walks_smoothly_in_free_space(seed):
     assert steps.max() < 0.16
     assert _turns(path.world_from_camera).max() <= LARGEST_TURN
     assert _clearance(centers, primitive_bounds(scene)).min() >= CLEARANCE
-    stack = Stack(np.empty(STACK_DEPTH, np.int64), np.empty(STACK_DEPTH))
-    assert not any(is_inside(scene.geometry, stack, tuple(center)) for center in centers)
+    free = np.empty(len(centers))
+    find_free(scene.geometry, centers, free)
+    assert free.all()
     cameras = rendered(seed).cameras.validate(scene_key(seed))
     fx, fy = cameras.intrinsics[:, 0, 0] * WIDTH, cameras.intrinsics[:, 1, 1] * HEIGHT
     torch.testing.assert_close(fx, fy)
