@@ -48,11 +48,13 @@ class RunRecorder:
         self._metrics |= {str(name): _plain(value, str(name)) for name, value in metrics.items()}
         _write_whole(self.folder / "metrics.json", json.dumps(self._metrics, indent=1, sort_keys=True, allow_nan=False))
 
-    def save_figure(self, figure: Any, name: str) -> Path:
-        """Save a matplotlib figure as `figures/<name>.png`, the same bytes for the same picture."""
+    def save_figure(self, figure: Any, name: str) -> Any:
+        """Save a matplotlib figure as `figures/<name>.png`, the same bytes for the same picture, and hand it back, so
+        that a cell that ends with this call shows it.
+        """
         path = self._file("figures", f"{name}.png")
         figure.savefig(path, dpi=120, bbox_inches="tight", metadata={"Software": None})
-        return path
+        return figure
 
     def artifact(self, name: str | PurePath) -> Path:
         """Where to write a result file `artifacts/<name>`; its folder exists."""
