@@ -23,7 +23,7 @@ from pmgs_lib.rasterizers.base import (
 
 # Standard deviations beyond which even an opaque Gaussian is fainter than MIN_ALPHA: sqrt(2 ln 255) = 3.329.
 REACH = 3.33
-TILE = 16
+TILE = 32
 
 
 @dataclass(frozen=True)
@@ -150,5 +150,6 @@ def _jacobian(
 def _check_finite(gaussians: Gaussians) -> None:
     usable = gaussians.quaternions.detach().norm(dim=-1) > 0
     for field in fields(gaussians):
-        usable &= getattr(gaussians, field.name).detach().isfinite().reshape(*usable.shape, -1).all(-1)
+        finite = getattr(gaussians, field.name).detach().isfinite()
+        usable &= finite if finite.ndim == 1 else finite.flatten(1).all(-1)
     refuse_unusable(int((~usable).sum()), gaussians.count)
