@@ -12,6 +12,7 @@ from pmgs_lib.data.scene_textures import texture_atlas
 
 PROBE_RAYS = 96
 BOUNCES = 2
+HIDDEN_WEIGHT = 1e-4  # of a probe within a primitive
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,12 @@ def with_bounced_light(scene: Scene) -> Scene:
     for _ in range(BOUNCES):
         radiance = np.empty((*rays.shape[:2], 3))
         trace_radiance(*scene, rays, radiance)
-        cube = np.zeros((len(places), 6, 3))
-        cube[free > 0] = np.einsum("rs,prc->psc", weights, radiance)
-        probes = scene.probes._replace(cube=cube.reshape(*shape, 6, 3), valid=free.reshape(shape))
-        scene = scene._replace(probes=probes)
+        light = np.einsum("rs,prc->psc", weights, radiance)
+        # Surfaces that no free probe is near to, as within a cupboard, get the mean light.
+        cube = np.tile(light.mean(axis=0), (len(places), 1, 1))
+        cube[free > 0] = light
+        valid = np.maximum(free, HIDDEN_WEIGHT).reshape(shape)
+        scene = scene._replace(probes=scene.probes._replace(cube=cube.reshape(*shape, 6, 3), valid=valid))
     return scene
 
 

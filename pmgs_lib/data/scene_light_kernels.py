@@ -45,7 +45,7 @@ class Light(NamedTuple):
 
 class Probes(NamedTuple):
     cube: np.ndarray  # x y z 6 3: light from +x, -x, +y, -y, +z, -z
-    valid: np.ndarray  # x y z: 0 inside primitives
+    valid: np.ndarray  # x y z: weight, next to nothing inside primitives
     corner: np.ndarray  # 3
     cell: float  # metres
 
@@ -105,10 +105,13 @@ def sky_radiance(light, point):
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def _bounced_light(probes, point, normal):
-    """Probe light at a surface point, from the probes in front of the surface."""
+def _bounced_light(scene, point, normal):
+    """Probe light at a surface point, from the probes in front of the surface; open sky far outside the probes."""
+    probes, cell, corner = scene.probes, scene.probes.cell, scene.probes.corner
     nx, ny, nz = probes.valid.shape
-    cell, corner = probes.cell, probes.corner
+    beyond = max(corner[0] - point[0], point[0] - corner[0] - nx * cell)
+    if max(beyond, max(corner[1] - point[1], point[1] - corner[1] - ny * cell)) > 2.0 * cell:
+        return add_scaled((0.0, 0.0, 0.0), scene.light.horizon, 0.35 + 0.25 * normal[2])
     x = min(max((point[0] + 0.4 * cell * normal[0] - corner[0]) / cell, 0.0), nx - 1.001)
     y = min(max((point[1] + 0.4 * cell * normal[1] - corner[1]) / cell, 0.0), ny - 1.001)
     z = min(max((point[2] + 0.4 * cell * normal[2] - corner[2]) / cell, 0.0), nz - 1.001)
@@ -181,7 +184,7 @@ def shade(scene, stack, ray, hit, angle):
     if rough > 0.0:
         normal = _leafy_normal(point, normal, rough)
     color = albedo(scene.geometry, scene.surface, scene.atlas, (primitive, point, local, normal_local, footprint))
-    light = add_scaled(_direct_light(scene, stack, point, normal), _bounced_light(scene.probes, point, normal), 1.0)
+    light = add_scaled(_direct_light(scene, stack, point, normal), _bounced_light(scene, point, normal), 1.0)
     glow = scene.surface.emission[primitive]
     return (color[0] * (light[0] + glow), color[1] * (light[1] + glow), color[2] * (light[2] + glow))
 

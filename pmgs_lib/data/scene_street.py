@@ -36,7 +36,7 @@ def make_street(rng: np.random.Generator) -> Layout:
         walk=(-front + 1.4, -7.0, front - 1.4, 7.0),
         targets=targets,
         sun_direction=sun_direction(azimuth, rng.uniform(0.62, 1.0)),
-        sun=(2.5, 2.25, 1.9),
+        sun=(2.1, 1.9, 1.62),
         lamps=[],
         probe_range=((-front - 0.3, -16.0, 0.1), (front + 0.3, 16.0, 7.5)),
         probe_cell=PROBE_CELL,

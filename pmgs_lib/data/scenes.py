@@ -11,7 +11,7 @@ every pixel has a surface and a depth.
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,13 +29,14 @@ from pmgs_lib.data.scene_room import make_room
 from pmgs_lib.data.scene_street import make_street
 from pmgs_lib.data.scene_textures import display_values
 from pmgs_lib.errors import ParameterError
+from pmgs_lib.views import Example, Views
 
 NEAR, FAR = 0.5, 40.0
 STYLES = (("indoor", make_room), ("street", make_street))
 SCENES_PER_SEED = 1_000_000
 LAYOUT_DRAWS, PATH_DRAWS = 12, 40
-# Middle grey of the picture: the median radiance is shown at this share of white, in linear light.
-MIDDLE_GRAY = 0.18
+# The median radiance is shown at this share of white, in linear light, unless bright parts would burn out.
+MIDDLE_GRAY, BRIGHT = 0.18, 0.68
 SKY_GAIN = 0.45
 WHITE_BALANCE = 0.4
 # Texture footprint of a sample in pixels: between the spacing of samples and a pixel it is sharp and does not shimmer.
@@ -50,6 +51,16 @@ class RenderedScene:
     cameras: Cameras
     images: UInt8[Tensor, "frame height width 3"]
     depth: Float[Tensor, "frame height width"]
+
+    def views(self, frames: Sequence[int]) -> Views:
+        """Some frames as views, depth included."""
+        chosen = list(frames)
+        images = self.images[chosen].movedim(-1, -3).float() / 255
+        return Views(images, self.cameras[chosen], torch.tensor(NEAR), torch.tensor(FAR), self.depth[chosen])
+
+    def example(self, context_frames: Sequence[int], target_frames: Sequence[int]) -> Example:
+        """An example without batch axis from frames of this scene."""
+        return Example(self.views(context_frames), self.views(target_frames), self.key)
 
 
 def scene_seed(seed: int, index: int) -> int:
@@ -165,7 +176,8 @@ def _exposed(scene: Scene, path: Path) -> Scene:
     views = [_shade(dim, pose, intrinsics, 32, 56) for pose in poses[[0, len(poses) // 2, -1]]]
     light = np.stack(views).reshape(-1, 3) / probe
     balance = (light.mean() / light.mean(axis=0)) ** WHITE_BALANCE
-    exposure = balance * -math.log(1 - MIDDLE_GRAY) / float(np.median(light.mean(axis=1)))
+    middle, bright = np.percentile(light.mean(axis=1), (50, 92))
+    exposure = balance * min(-math.log(1 - MIDDLE_GRAY) / middle, -math.log(1 - BRIGHT) / bright)
     return scene._replace(light=scene.light._replace(exposure=exposure, sky_gain=SKY_GAIN))
 
 
