@@ -88,9 +88,10 @@ assert difference < 1e-3, f"the file renders differently (largest difference {di
 # ## Result
 
 # %%
+# NBVAL_CHECK_OUTPUT
 quality = psnr(output.color, example.target.images).item()
 run.save_metrics({"psnr": quality, "gaussians": output.gaussians.count, "ply_difference": difference})
-print(f"{output.gaussians.count:,} Gaussians; the unseen view is rendered at {quality:.2f} dB PSNR")
+print(f"{output.gaussians.count:,} Gaussians; the unseen view is rendered at {quality:.1f} dB PSNR")
 
 # %% [markdown]
 # **Limits.** The embedded model is small and knows procedural scenes only; its Gaussians are a sheet of pixels, so turning

@@ -78,8 +78,15 @@ for method in methods:
         pictures.setdefault(key, (example, {}))[1][name] = output
 
     results.append(evaluate(method, dataset, rules, on_scene=keep))
+
+# %%
+# NBVAL_CHECK_OUTPUT
 account = results[0].ledger
 print(f"{len(account.listed)} listed = {len(account.scored)} scored + {len(account.skipped)} skipped")
+for result in results:
+    print(
+        f"{result.method}: {result.means['inside']['psnr']:.1f} dB inside, {result.means['outside']['psnr']:.1f} dB outside"
+    )
 
 # %% [markdown]
 # Means over target views and then over scenes; "inside" lies between the input views, "outside" beyond them, where a method

@@ -27,7 +27,7 @@ training: list[str] = []  # folders of runs of 30_train
 import json
 
 import pandas as pd
-from IPython.display import Image
+from IPython.display import Image, display
 
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.suite import current_run, read_record
@@ -35,6 +35,8 @@ from pmgs_lib.suite.tables import ResultRow, results_table
 from pmgs_lib.ui import plots
 
 run = current_run()
+
+# %%
 if not evaluations:
     raise ParameterError("reports/smoke: no evaluations given; run it as part of an experiment: make reproduce")
 metrics = {
@@ -50,8 +52,8 @@ metrics = {
 
 # %%
 def rows_of(folder: str, controls: bool) -> list[ResultRow]:
-    found, link = metrics[folder], f"{folder.split('/')[-1]}/executed.html"
-    steps = found["trained_steps"]
+    found, steps = metrics[folder], metrics[folder]["trained_steps"]
+    link = "/".join([folder.split("/")[-1], "executed.html"])
     shown = [r for r in found["results"] if controls or not r["control"]]
     return [ResultRow.from_metrics(r, href=link, trained_steps=None if r["control"] else steps) for r in shown]
 
