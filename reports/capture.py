@@ -27,7 +27,7 @@ from IPython.display import Image, display
 
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.suite import current_run
-from pmgs_lib.suite.tables import ResultRow, results_table
+from pmgs_lib.suite.tables import Column, ResultRow, results_table
 
 run = current_run()
 if not (imported and evaluation):
@@ -50,7 +50,8 @@ Image(run.resolve(imported) / "figures" / "imported.png")
 link = "/".join([evaluation.split("/")[-1], "executed.html"])
 steps = scores["trained_steps"]
 rows = [ResultRow.from_metrics(r, href=link, trained_steps=None if r["control"] else steps) for r in scores["results"]]
-results_table(rows, caption=f"Protocol {scores['results'][0]['protocol']}: 2 input views")
+columns = [*(Column("psnr", split) for split in ("overall", "inside", "outside")), Column("ssim"), Column("lpips")]
+results_table(rows, columns, caption=f"Protocol {scores['results'][0]['settings']['protocol']}: 2 input views")
 
 # %%
 display(*(Image(run.resolve(evaluation) / "figures" / f"{name}.png") for name in ("inside", "outside")))

@@ -31,7 +31,7 @@ from IPython.display import Image, display
 
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.suite import current_run, read_record
-from pmgs_lib.suite.tables import ResultRow, results_table
+from pmgs_lib.suite.tables import Column, ResultRow, results_table
 from pmgs_lib.ui import plots
 
 run = current_run()
@@ -59,7 +59,7 @@ def rows_of(folder: str, controls: bool) -> list[ResultRow]:
 
 
 rows = [row for place, folder in enumerate(evaluations) for row in rows_of(folder, controls=place == 0)]
-protocol = metrics[evaluations[0]]["results"][0]["protocol"]
+protocol = metrics[evaluations[0]]["results"][0]["settings"]["protocol"]
 results_table(rows, caption=f"Protocol {protocol}: 2 input views, means over target views, then over scenes")
 
 # %%
@@ -103,7 +103,9 @@ display(*losses)
 # road from `transforms.json` to a score. Depth of a capture is not known, so there are picture metrics only.
 
 # %%
-results_table(rows_of(imported, controls=True), caption=f"Protocol {metrics[imported]['results'][0]['protocol']}")
+results_table(
+    rows_of(imported, controls=True), caption=f"Protocol {metrics[imported]['results'][0]['settings']['protocol']}"
+)
 
 # %% [markdown]
 # ## Where this comes from
