@@ -77,7 +77,5 @@ def test_faster_than_gsplats_torch_maths(height, width, count, bound, peer, caps
         assert cosine > 0.999, name
     one, two = (np.median([seconds for seconds, _ in rounds[1:]]) for rounds in (ours, theirs))
     with capsys.disabled():
-        print(
-            f"\n{count} Gaussians at {height}x{width}: {1e3 * one:.1f} ms, peer {1e3 * two:.0f} ms, {two / one:.1f} times"
-        )
+        print(f"\n{count} Gaussians, {height}x{width}: {1e3 * one:.1f} ms, peer {1e3 * two:.0f}: {two / one:.1f}x")
     assert two / one >= bound
