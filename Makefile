@@ -3,10 +3,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 2
 BIN := .venv/bin
-export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba
+# numba stamps a compiled function with its own file only, so the cache is named after the content of all kernels.
+KERNELS := $(sort $(wildcard pmgs_lib/*_kernels.py pmgs_lib/*/*_kernels.py pmgs_lib/*/*/*_kernels.py))
+export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba/tests-$(shell cat $(KERNELS) | sha1sum | cut -c1-12)
+# numba and torch share one OpenMP: threads that spin while they wait take the cores from those that work.
+export OMP_WAIT_POLICY := passive
 export PYTHONHASHSEED := 0
 
-.PHONY: help env reproduce test prove lab report lint clean system capture
+.PHONY: help env reproduce test prove lab report lint clean system capture goldens
 help:
 	@echo "make reproduce   embedded scenes -> training -> evaluation -> report, without a GPU"
 	@echo "make test        all tests        make prove   their long forms (about an hour)"
@@ -40,7 +44,8 @@ lint: env
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 test: env lint
-	@$(BIN)/python -m pytest -m "not prove"
+	@$(BIN)/python -m pytest -m "not prove" --durations=15
+	@$(BIN)/python -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=300 tests/goldens
 
 prove: env
 	@$(BIN)/python -m pytest -m prove --durations=20
@@ -48,6 +53,11 @@ prove: env
 system:
 	apt-get update -qq
 	apt-get install -qq --no-install-recommends chromium
+
+goldens: env
+	@$(BIN)/pmgs run experiments/goldens.yaml --profile smoke --cores $(CORES)
+	@$(BIN)/python -m pmgs_lib.suite.goldens "$$($(BIN)/pmgs where start)" tests/goldens/00_start_here.ipynb
+	@$(BIN)/python -m pmgs_lib.suite.goldens "$$($(BIN)/pmgs where evaluate)" tests/goldens/40_evaluate.ipynb
 
 clean:
 	rm -rf runs .cache .snakemake

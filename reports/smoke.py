@@ -103,9 +103,9 @@ display(*losses)
 # road from `transforms.json` to a score. Depth of a capture is not known, so there are picture metrics only.
 
 # %%
-results_table(
-    rows_of(imported, controls=True), caption=f"Protocol {metrics[imported]['results'][0]['settings']['protocol']}"
-)
+pictures = [*(Column("psnr", split) for split in ("overall", "inside", "outside")), Column("ssim"), Column("lpips")]
+caption = f"Protocol {metrics[imported]['results'][0]['settings']['protocol']}: 2 input views"
+results_table(rows_of(imported, controls=True), pictures, caption=caption)
 
 # %% [markdown]
 # ## Where this comes from

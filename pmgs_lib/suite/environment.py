@@ -1,5 +1,6 @@
 """The environment of a run's kernel, the same whatever shell or engine started it, and the versions found in it."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -29,7 +30,9 @@ def job_environment(project: Project, run: PlannedRun, folder: Path, scratch: Pa
         "PYTHONPATH": os.pathsep.join(path for path in dict.fromkeys(paths) if path),
         "PYTHONHASHSEED": "0",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "NUMBA_CACHE_DIR": str(project.root / ".cache" / "numba"),
+        "NUMBA_CACHE_DIR": str(project.root / ".cache" / "numba" / _kernels_digest()),
+        # numba and torch share one OpenMP: threads that spin while they wait take the cores from those that work.
+        "OMP_WAIT_POLICY": "passive",
         "IPYTHONDIR": str(scratch / "ipython"),  # no start-up files and no history of the user
         "JUPYTER_RUNTIME_DIR": str(scratch),
         **dict.fromkeys(THREAD_VARIABLES, str(run.threads)),
@@ -45,6 +48,15 @@ def versions(project: Project) -> dict[str, str | None]:
         except PackageNotFoundError:
             found[name] = None
     return found
+
+
+@cache
+def _kernels_digest() -> str:
+    """Digest of all kernel files: numba stamps a compiled function with its own file only, not with those it calls."""
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted(LIBRARY_FOLDER.rglob("*_kernels.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 @cache
