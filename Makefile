@@ -56,8 +56,7 @@ system:
 
 goldens: env
 	@$(BIN)/pmgs run experiments/goldens.yaml --profile smoke --cores $(CORES)
-	@$(BIN)/python -m pmgs_lib.suite.goldens "$$($(BIN)/pmgs where start)" tests/goldens/00_start_here.ipynb
-	@$(BIN)/python -m pmgs_lib.suite.goldens "$$($(BIN)/pmgs where evaluate)" tests/goldens/40_evaluate.ipynb
+	@$(BIN)/python -m pmgs_lib.suite.goldens experiments/goldens.yaml tests/goldens
 
 clean:
 	rm -rf runs .cache .snakemake

@@ -44,7 +44,9 @@ run = current_run()
 
 # %%
 folder = run.artifact("scenes")
-keys = make_scenes(seed, count=count, folder=folder, split=split, frames=frames, height=height, width=width)
+keys = make_scenes(
+    seed, count=count, folder=folder, split=split, frames=frames, height=height, width=width, overwrite=True
+)
 print(f"{len(keys)} scenes of {frames} frames: {keys[0]} to {keys[-1]}")
 
 # %% [markdown]

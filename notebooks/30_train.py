@@ -45,7 +45,7 @@ from pmgs_lib.ui import plots
 run = current_run()
 folder = run.resolve(scenes) if scenes else run.artifact("scenes")
 if not scenes:
-    make_scenes(1001, count=4, folder=folder, split="train", frames=20, height=128, width=224)
+    make_scenes(1001, count=4, folder=folder, split="train", frames=20, height=128, width=224, overwrite=True)
 
 # %% [markdown]
 # ## What is trained

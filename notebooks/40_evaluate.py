@@ -51,7 +51,15 @@ rules = load_protocol(run.resolve(protocol) if protocol.endswith(".json") else p
 folder = run.resolve(scenes) if scenes else run.artifact("scenes")
 if not scenes:
     made = rules.test
-    make_scenes(made.seed, count=made.count, folder=folder, frames=made.frames, height=made.height, width=made.width)
+    make_scenes(
+        made.seed,
+        count=made.count,
+        folder=folder,
+        frames=made.frames,
+        height=made.height,
+        width=made.width,
+        overwrite=True,
+    )
 dataset = open_dataset(folder, near=rules.near, far=rules.far)
 print(f"protocol {rules.name}, {rules.expected.scenes} scenes, digest {rules.digest[:12]}")
 

@@ -61,8 +61,8 @@ for name, folder in {"plain": plain, "PM-Loss": pm_loss}.items():
 if not arms:
     rules, scenes = load_protocol("embedded-smoke"), run.artifact("scenes")
     size = {"height": rules.height, "width": rules.width, "frames": 20}
-    make_scenes(rules.train.seed, count=4, folder=scenes, split="train", **size)
-    make_scenes(rules.test.seed, count=rules.test.count, folder=scenes, split="test", **size)
+    make_scenes(rules.train.seed, count=4, folder=scenes, split="train", **size, overwrite=True)
+    make_scenes(rules.test.seed, count=rules.test.count, folder=scenes, split="test", **size, overwrite=True)
     for name, weight in {"plain": 0.0, "PM-Loss": pointmap_weight}.items():
         training = TrainingConfig(steps=steps, learning_rate=5e-5, pointmap_weight=weight, seed=seed)
         arm = TrainingRun(model="depthsplat-tiny", weights="depthsplat-tiny", scenes=str(scenes), training=training)

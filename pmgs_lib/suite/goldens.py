@@ -1,6 +1,6 @@
 """Goldens: executed smoke notebooks that nbval replays, and a guard against goldens that compare nothing.
 
-    python -m pmgs_lib.suite.goldens RUN_FOLDER FILE.ipynb
+    python -m pmgs_lib.suite.goldens EXPERIMENT FOLDER
 
 nbval with `--nbval-lax` compares only cells that ask for it by a line `# NBVAL_CHECK_OUTPUT`. A golden is papermill's
 output, injected parameters included, so that the replay has the smoke parameters.
@@ -14,6 +14,9 @@ import nbformat
 
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.suite.cells import END_TAG, code_cells, read_notebook, source_of, tags_of
+from pmgs_lib.suite.experiment import read_experiment
+from pmgs_lib.suite.plan import make_plan
+from pmgs_lib.suite.project import find_project
 from pmgs_lib.suite.provenance import canonical_json, digest_code, digest_text
 from pmgs_lib.suite.records import EXECUTED_FILE, read_record
 
@@ -108,8 +111,13 @@ def _joined(value: Any) -> Any:
 
 
 def main(arguments: list[str]) -> int:
-    run_folder, target = map(Path, arguments)
-    sys.stdout.write(f"wrote {make_golden(run_folder, target)}\n")
+    """Make the goldens of all runs of an experiment that have been executed."""
+    experiment, folder = arguments
+    project = find_project()
+    plan = make_plan(project, read_experiment(project.experiment_file(experiment)), "smoke")
+    for run in plan.runs:
+        golden = make_golden(project.run_folder(run.key), project.root / folder / Path(run.notebook).name)
+        sys.stdout.write(f"wrote {project.shown(golden)}\n")
     return 0
 
 
