@@ -53,15 +53,16 @@ def report(experiment: str | None = None, /, *, profile: str | None = None, set_
 
 
 def _plan(project: Project, experiment: str | None, profile: str | None, assignments: Sequence[str]) -> Plan:
-    """The plan as it would be now; what is not given is taken from the last call of `pmgs run`."""
-    given = _given(assignments)
-    if experiment is None:
-        files = sorted((project.runs / GRAPH_FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime)
-        if not files:
-            raise ParameterError("no experiment given and none was run here yet; name one")
-        last = Plan.from_json(files[-1].read_text(encoding="utf-8"))
-        experiment, profile, given = last.experiment, profile or last.profile, {**last.given, **given}
-    return make_plan(project, read_experiment(project.experiment_file(experiment), given), profile or "smoke")
+    """The plan as it would be now; what is not given is as in the last `pmgs run`, of this experiment if named."""
+    file = None if experiment is None else project.experiment_file(experiment)
+    files = sorted((project.runs / GRAPH_FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime)
+    plans = [Plan.from_json(path.read_text(encoding="utf-8")) for path in reversed(files)]
+    last = next((plan for plan in plans if file is None or plan.experiment == file.stem), None)
+    if file is None and last is None:
+        raise ParameterError("no experiment given and none was run here yet; name one")
+    given = {**(last.given if last else {}), **_given(assignments)}
+    wanted = read_experiment(file or project.experiment_file(last.experiment), given)
+    return make_plan(project, wanted, profile or (last.profile if last else "smoke"))
 
 
 def _given(assignments: Sequence[str]) -> dict[str, Any]:

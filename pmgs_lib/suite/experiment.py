@@ -97,8 +97,8 @@ def read_experiment(path: Path, given: Mapping[str, Any] | None = None) -> Exper
         raise ParameterError(
             f"{path.name}: not readable as YAML ({' '.join(str(fault).split())}); correct it"
         ) from None
-    if not isinstance(content, dict):
-        raise ParameterError(f"{path.name}: expected a map with `profiles` and `runs`; write them")
+    if not isinstance(content, dict) or "name" in content:
+        raise ParameterError(f"{path.name}: expected a map with `profiles` and `runs`, named by its file; correct it")
     try:
         experiment = Experiment.model_validate({"name": path.stem, **content})
     except ValidationError as fault:

@@ -152,7 +152,7 @@ def test_after_a_killed_runner_the_next_one_cleans_up(hanging):
     [
         ("import time\ntime.sleep(60)", {"cell_timeout_s": 1}, "cell time-out", 3, "longer than 1 s"),
         ("raise ValueError('no\\nluck')", {}, "cell error", 3, "ValueError: no"),
-        ("1", {"run_timeout_s": 0.5}, "run time-out", None, "longer than 0.5 s"),
+        ("1", {"run_timeout_s": 0.05}, "run time-out", None, "longer than 0.05 s"),
         ("import os\nos._exit(0)", {}, "kernel died", 3, "ended without a reply"),
         (
             "import importlib\nimportlib.import_module('toy.' + 'other')",
