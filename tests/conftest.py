@@ -24,8 +24,10 @@ class KernelsUnchecked(importlib.abc.MetaPathFinder):
         return None
 
 
-install_import_hook("pmgs_lib", "beartype.beartype")
-sys.meta_path.insert(0, KernelsUnchecked())
+# PMGS_CHECK_SHAPES=0 is for timings: a user's run does not pay for the checks.
+if os.environ.get("PMGS_CHECK_SHAPES", "1") != "0":
+    install_import_hook("pmgs_lib", "beartype.beartype")
+    sys.meta_path.insert(0, KernelsUnchecked())
 
 
 @pytest.fixture
