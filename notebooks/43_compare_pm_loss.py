@@ -27,7 +27,7 @@
 plain: str = ""  # folder of an evaluation run without PM-Loss; empty: train both arms here
 pm_loss: str = ""  # folder of an evaluation run with PM-Loss
 steps: int = 10  # training steps of each arm when both are trained here
-pointmap_weight: float = 0.05  # weight of PM-Loss when both are trained here
+pointmap_weight: float = 0.005  # weight of PM-Loss when both are trained here (the released value)
 seed: int = 0  # order of scenes and draws when both are trained here
 
 # %%

@@ -45,9 +45,9 @@ metrics = {
 
 # %% [markdown]
 # ## Results
-# The controls under the line say what the numbers mean: the nearest input picture copied, and Gaussians at the exact depth of
-# every input pixel. What no input has seen is missing in the second one, too: that is the share of "outside" no method
-# without a prior can fill.
+# The controls under the line say what the numbers mean: the nearest input picture copied, and one round Gaussian of fixed size
+# at the exact depth of every input pixel. The second has perfect geometry and still no perfect pictures: it fills no gap, and
+# what no input has seen is black. A trained model may beat its pictures, never its surfaces.
 
 
 # %%
@@ -92,6 +92,9 @@ print(
     f"and brings the centres nearer to the exact surfaces in {found['better']['overall_m']}."
 )
 pd.Series(found["difference"], name="PM-Loss minus plain").to_frame().round(4)
+
+# %% [markdown]
+# The terms of the two losses, first without PM-Loss, then with it.
 
 # %%
 losses = [Image(run.resolve(folder) / "figures" / "loss.png") for folder in training]

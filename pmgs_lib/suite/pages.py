@@ -1,5 +1,6 @@
 """Executed report notebooks as static HTML pages that fetch nothing from a network."""
 
+import logging
 from pathlib import Path
 
 from pmgs_lib.errors import RunError
@@ -42,6 +43,7 @@ def write_page(notebook: Path, page: Path, key: str, code: bool) -> None:
         config=config, embed_images=True, exclude_input=not code, exclude_input_prompt=True, exclude_output_prompt=True,
         mathjax_url="", require_js_url="", jquery_url="", widget_renderer_url="",
     )  # fmt: skip
+    exporter.log.setLevel(logging.ERROR)  # it warns once a page that our figures carry no alternative text
     html, _ = exporter.from_filename(str(notebook))
     html = html.replace("<head>", f"<head>{_stamp(key)}", 1)
     page.parent.mkdir(parents=True, exist_ok=True)
