@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pmgs_lib.data.scene_ray_kernels import STACK_DEPTH
 from pmgs_lib.data.scene_shape_kernels import BOX, ELLIPSOID, FRUSTUM, Geometry
 from pmgs_lib.data.scene_surface_kernels import Surface
+from pmgs_lib.data.scene_textures import texture_atlas
 
 Number = float | int
 Vector = Sequence[Number] | np.ndarray
@@ -98,15 +100,15 @@ class SceneBuilder:
             }
         )  # fmt: skip
 
-    def build(self) -> tuple[Geometry, Surface, tuple[str, ...]]:
-        """The arrays that the kernels read, and the textures that `Surface.texture` counts."""
+    def build(self) -> tuple[Geometry, Surface]:
+        """The arrays that the kernels read."""
         column = {name: np.array([row[name] for row in self._rows]) for name in self._rows[0]}
         textures, column["texture"] = np.unique(column["texture"], return_inverse=True)
         lower, upper = bounds(column["kind"], column["center"], column["rotation"], column["size"])
         node_box, node_children = build_tree(lower, upper)
         geometry = Geometry(*(np.ascontiguousarray(column[n]) for n in Geometry._fields[:4]), node_box, node_children)
-        surface = Surface(*(np.ascontiguousarray(column[n], dtype=t) for n, t in _SURFACE_TYPES))
-        return geometry, surface, tuple(str(name) for name in textures)
+        atlas = texture_atlas(tuple(str(name) for name in textures))
+        return geometry, Surface(atlas, *(np.ascontiguousarray(column[n], dtype=t) for n, t in _SURFACE_TYPES))
 
 
 _SURFACE_TYPES = (
@@ -159,20 +161,26 @@ def build_tree(lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.nda
     children: list[tuple[int, int]] = []
 
     def grow(members: np.ndarray) -> int:
-        node = len(boxes)
+        """Adds the node of some primitives and all below it; returns how deep that goes."""
+        node, depth = len(boxes), 1
         boxes.append(np.concatenate([lower[members].min(axis=0), upper[members].max(axis=0)]))
         children.append((-1 - int(members[0]), -1))
         if len(members) > 1:
             left, right = _split(members, lower[members], upper[members])
-            children[node] = (grow(left), grow(right))
-        return node
+            below = grow(left)
+            children[node] = (node + 1, len(boxes))
+            depth += max(below, grow(right))
+        return depth
 
-    grow(np.arange(len(lower)))
+    depth = grow(np.arange(len(lower)))
+    assert depth < STACK_DEPTH, f"tree of {len(lower)} primitives is {depth} deep, rays remember {STACK_DEPTH}"  # noqa: S101
     return np.array(boxes), np.array(children, dtype=np.int64)
 
 
 def _split(members: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     best_cost, best = math.inf, (members[:1], members[1:])
+    if len(members) == 2:
+        return best
     count = np.arange(1, len(members))
     for axis in range(3):
         order = np.argsort(lower[:, axis] + upper[:, axis], kind="stable")

@@ -8,7 +8,6 @@ import numpy as np
 from pmgs_lib.data.scene_geometry import SceneBuilder, bounds
 from pmgs_lib.data.scene_light_kernels import Light, Probes, Scene, trace_radiance
 from pmgs_lib.data.scene_ray_kernels import find_free
-from pmgs_lib.data.scene_textures import texture_atlas
 
 PROBE_RAYS = 96
 BOUNCES = 2
@@ -39,7 +38,7 @@ def sun_direction(azimuth: float, elevation: float) -> np.ndarray:
 
 def unlit_scene(layout: Layout) -> Scene:
     """The scene with all its lights, but no bounced light yet and an exposure of one."""
-    geometry, surface, names = layout.builder.build()
+    geometry, surface = layout.builder.build()
     rng = layout.builder.rng
     sky = np.array([0.30, 0.48, 0.82]) * layout.sky_level * rng.uniform(0.9, 1.1)
     horizon = np.array([0.74, 0.82, 0.92]) * layout.sky_level * rng.uniform(0.95, 1.05)
@@ -59,7 +58,7 @@ def unlit_scene(layout: Layout) -> Scene:
     low, high = (np.array(corner) for corner in layout.probe_range)
     shape = tuple(np.ceil((high - low) / layout.probe_cell).astype(int) + 1)
     probes = Probes(np.full((*shape, 6, 3), layout.fill), np.ones(shape), low, layout.probe_cell)
-    return Scene(geometry, surface, texture_atlas(names), light, probes)
+    return Scene(geometry, surface, light, probes)
 
 
 def with_bounced_light(scene: Scene) -> Scene:
@@ -78,7 +77,7 @@ def with_bounced_light(scene: Scene) -> Scene:
     weights = sides / sides.sum(axis=0)
     for _ in range(BOUNCES):
         radiance = np.empty((*rays.shape[:2], 3))
-        trace_radiance(*scene, rays, radiance)
+        trace_radiance(*scene, rays, 1, radiance)
         light = np.einsum("rs,prc->psc", weights, radiance)
         # Surfaces that no free probe is near to, as within a cupboard, get the mean light.
         cube = np.tile(light.mean(axis=0), (len(places), 1, 1))

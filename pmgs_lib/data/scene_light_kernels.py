@@ -22,9 +22,10 @@ from pmgs_lib.data.scene_ray_kernels import (
     spread,
 )
 from pmgs_lib.data.scene_shape_kernels import Geometry, add_scaled, dot, surface_normal, to_local, to_world, vector
-from pmgs_lib.data.scene_surface_kernels import Surface, albedo
+from pmgs_lib.data.scene_surface_kernels import Surface, albedo, weathering
 from pmgs_lib.data.scene_texture_kernels import noise
 
+SAME_FACE = 0.999  # least cosine between normals that count as equal
 LAMP_RANGE = 3.5  # metres at which a lamp has faded out
 
 
@@ -53,7 +54,6 @@ class Probes(NamedTuple):
 class Scene(NamedTuple):
     geometry: Geometry
     surface: Surface
-    atlas: np.ndarray  # texture texel 3, sRGB bytes, all mip levels
     light: Light
     probes: Probes
 
@@ -166,45 +166,50 @@ def _leafy_normal(point, normal, rough):
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def shade(scene, stack, ray, hit, angle):
-    """Radiance along a ray (origin, direction) at its hit (t, primitive); `angle`: width of its cone in radians."""
-    origin, direction = ray
+def _surface_at(scene, ray, hit, angle):
+    """(point, normal, albedo) where a ray (origin, direction, cone width in radians) meets its hit (t, primitive)."""
     t, primitive = hit
-    point = add_scaled(origin, direction, t)
-    if primitive == DOME:
-        return add_scaled((0.0, 0.0, 0.0), sky_radiance(scene.light, point), scene.light.sky_gain)
-    geometry = scene.geometry
+    geometry, point = scene.geometry, add_scaled(ray[0], ray[1], t)
     local = to_local(geometry, primitive, add_scaled(point, vector(geometry.center, primitive), -1.0))
     normal_local = surface_normal(geometry.kind[primitive], vector(geometry.size, primitive), local)
     normal = to_world(geometry, primitive, normal_local)
-    length = math.sqrt(dot(direction, direction))
-    slant = max(abs(dot(normal, direction)) / length, 0.08)
+    slant = max(abs(dot(normal, ray[1])) / math.sqrt(dot(ray[1], ray[1])), 0.08)
     footprint = angle * t / math.sqrt(slant)
+    color = albedo(geometry, scene.surface, (primitive, local, normal_local, footprint))
     rough = scene.surface.rough[primitive]
-    if rough > 0.0:
-        normal = _leafy_normal(point, normal, rough)
-    color = albedo(scene.geometry, scene.surface, scene.atlas, (primitive, point, local, normal_local, footprint))
-    light = add_scaled(_direct_light(scene, stack, point, normal), _bounced_light(scene, point, normal), 1.0)
-    glow = scene.surface.emission[primitive]
-    return (color[0] * (light[0] + glow), color[1] * (light[1] + glow), color[2] * (light[2] + glow))
+    return point, (_leafy_normal(point, normal, rough) if rough > 0.0 else normal), color
 
 
 @njit(cache=True, error_model="numpy", parallel=True)
-def trace_radiance(geometry, surface, atlas, light, probes, rays, radiance):
+def trace_radiance(geometry, surface, light, probes, rays, share, radiance):
     """Fills radiance (group ray 3) along rays (group ray 7): origin, direction, and width of the cone in radians.
 
-    Takes the fields of `Scene` one by one: numba's threads cannot be handed nested tuples.
+    `share` neighbouring rays that meet the same flat piece of surface use light and weathering at the first of them,
+    and the texture at their own point. Takes the fields of `Scene` one by one: numba's threads cannot be handed nested
+    tuples.
     """
     groups, count = rays.shape[:2]
     for index in prange(groups):
-        scene = Scene(geometry, surface, atlas, light, probes)
-        group, guess = spread(index, groups), DOME
+        scene, group = Scene(geometry, surface, light, probes), spread(index, groups)
         stack = Stack(np.empty(STACK_DEPTH, np.int64), np.empty(STACK_DEPTH))
+        previous, before, incident = DOME, (0.0, 0.0, 0.0), (0.0, 0.0, 0.0)
         for ray in range(count):
             origin = (rays[group, ray, 0], rays[group, ray, 1], rays[group, ray, 2])
             direction = (rays[group, ray, 3], rays[group, ray, 4], rays[group, ray, 5])
-            hit = nearest_hit(geometry, stack, origin, direction, guess)
-            color = shade(scene, stack, (origin, direction), hit, rays[group, ray, 6])
-            guess = hit[1]
+            hit = nearest_hit(geometry, stack, origin, direction, previous)
+            primitive = hit[1]
+            if primitive == DOME:
+                sky = sky_radiance(light, add_scaled(origin, direction, hit[0]))
+                color = add_scaled((0.0, 0.0, 0.0), sky, light.sky_gain)
+            else:
+                point, normal, own = _surface_at(scene, (origin, direction), hit, rays[group, ray, 6])
+                if ray % share == 0 or primitive != previous or dot(normal, before) < SAME_FACE:
+                    direct = _direct_light(scene, stack, point, normal)
+                    incident = add_scaled(direct, _bounced_light(scene, point, normal), 1.0)
+                    incident = add_scaled((0.0, 0.0, 0.0), incident, weathering(point))
+                    before = normal
+                glow = surface.emission[primitive]
+                color = (own[0] * (incident[0] + glow), own[1] * (incident[1] + glow), own[2] * (incident[2] + glow))
+            previous = primitive
             for channel in range(3):
                 radiance[group, ray, channel] = color[channel]

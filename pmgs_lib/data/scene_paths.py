@@ -53,7 +53,7 @@ def draw_path(layout: Layout, scene: Scene, rng: np.random.Generator, frames: in
     if centers is None:
         return None
     poses = _look(centers, _gaze(layout, centers, rng), rng)
-    if _turns(poses).max(initial=0.0) > LARGEST_TURN:
+    if turns(poses).max(initial=0.0) > LARGEST_TURN:
         return None
     return Path(poses, 0.5 / math.tan(math.radians(rng.uniform(56.0, 64.0)) / 2))
 
@@ -69,7 +69,7 @@ def _walk(layout: Layout, scene: Scene, rng: np.random.Generator, length: float,
             turn, stride = rng.uniform(-0.9, 0.9), rng.uniform(0.8, 1.4)
             candidate = points[-1] + stride * np.array([math.cos(heading + turn), math.sin(heading + turn)])
             inside = np.all(candidate > low) and np.all(candidate < high)
-            if inside and _clearance(np.array([[*candidate, eye]]), boxes)[0] > CLEARANCE:
+            if inside and clearance(np.array([[*candidate, eye]]), boxes)[0] > CLEARANCE:
                 break
             heading += rng.uniform(-0.5, 0.5)
         else:
@@ -79,10 +79,10 @@ def _walk(layout: Layout, scene: Scene, rng: np.random.Generator, length: float,
     flat = _spline(np.array(points), length, frames)
     sway = 0.04 * np.sin(np.linspace(0, 1, frames) * rng.uniform(2, 5) + rng.uniform(0, 6))
     centers = np.column_stack([flat, eye + sway])
-    return centers if _clearance(centers, boxes).min() > CLEARANCE else None
+    return centers if clearance(centers, boxes).min() > CLEARANCE else None
 
 
-def _clearance(points: np.ndarray, boxes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def clearance(points: np.ndarray, boxes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Distance (point) from points (point 3) to the nearest bounding box of a primitive."""
     lower, upper = boxes
     outside = np.maximum(np.maximum(lower - points[:, None], points[:, None] - upper), 0.0)
@@ -142,7 +142,7 @@ def _look(centers: np.ndarray, gaze: np.ndarray, rng: np.random.Generator) -> np
     return poses
 
 
-def _turns(poses: np.ndarray) -> np.ndarray:
+def turns(poses: np.ndarray) -> np.ndarray:
     """Angles (frame - 1) between neighbouring poses."""
     relative = np.einsum("fij,fij->f", poses[1:, :3, :3], poses[:-1, :3, :3])
     return np.arccos(np.clip((relative - 1) / 2, -1, 1))

@@ -20,6 +20,7 @@ LINEAR = np.where(_BYTES <= 0.04045, _BYTES / 12.92, ((_BYTES + 0.055) / 1.055) 
 class Surface(NamedTuple):
     """What primitives look like; see `scene_geometry.Material`."""
 
+    atlas: np.ndarray  # texture texel 3: sRGB bytes, all mip levels
     texture: np.ndarray  # primitive, int64: layer of the atlas
     tint: np.ndarray  # primitive 3
     mapping: np.ndarray  # primitive 4: repeats per metre (u, v), offset (u, v)
@@ -82,12 +83,12 @@ def _texture_position(kind, size, local, normal, grain):
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
-def albedo(geometry, surface, atlas, hit):
-    """Reflectance at a hit: texture times tint times slow weathering, which hides that textures repeat.
+def albedo(geometry, surface, hit):
+    """Reflectance at a hit: texture times tint.
 
-    `hit` is (primitive, world point, local point, local normal, size of the sample on the surface in metres).
+    `hit` is (primitive, local point, local normal, size of the sample on the surface in metres).
     """
-    primitive, point, local, normal, footprint = hit
+    primitive, local, normal, footprint = hit
     anchor, mapping = vector(surface.anchor, primitive), surface.mapping
     kind, size = geometry.kind[primitive], vector(geometry.size, primitive)
     if kind == BOX:
@@ -98,8 +99,13 @@ def albedo(geometry, surface, atlas, hit):
         u, v = u + anchor[0], v + anchor[1]
     u, v = u * mapping[primitive, 0] + mapping[primitive, 2], v * mapping[primitive, 1] + mapping[primitive, 3]
     repeats = footprint * max(mapping[primitive, 0], mapping[primitive, 1])
-    color = _texture_color(atlas, surface.texture[primitive], u, v, repeats)
-    wear = 0.80 + 0.24 * noise(point[0] * 0.9, point[1] * 0.9, point[2] * 0.9)
-    wear += 0.16 * noise(point[0] * 3.1 + 7.0, point[1] * 3.1, point[2] * 3.1)
+    color = _texture_color(surface.atlas, surface.texture[primitive], u, v, repeats)
     tint = vector(surface.tint, primitive)
-    return (color[0] * tint[0] * wear, color[1] * tint[1] * wear, color[2] * tint[2] * wear)
+    return (color[0] * tint[0], color[1] * tint[1], color[2] * tint[2])
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def weathering(point):
+    """Slow changes of reflectance in the world (factor about 1), which hide that textures repeat."""
+    stains = 0.24 * noise(point[0] * 0.9, point[1] * 0.9, point[2] * 0.9)
+    return 0.80 + stains + 0.16 * noise(point[0] * 3.1 + 7.0, point[1] * 3.1, point[2] * 3.1)

@@ -192,7 +192,7 @@ def _shade(scene: Scene, pose: np.ndarray, intrinsics: np.ndarray, height: int, 
         rays[..., 3 + axis] = camera[axis, 0] * x + camera[axis, 1] * y + camera[axis, 2]
     rays[..., 6] = SAMPLE_FOOTPRINT * np.linalg.norm(camera[:, 0]) / width
     radiance = np.empty((height, width * 4, 3))
-    trace_radiance(*scene, rays.reshape(height, width * 4, 7), radiance)
+    trace_radiance(*scene, rays.reshape(height, width * 4, 7), 2, radiance)
     return (1 - np.exp(-scene.light.exposure * radiance)).reshape(height, width, 4, 3).mean(axis=2)
 
 

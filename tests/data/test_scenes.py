@@ -19,11 +19,11 @@ from pmgs_lib.data.scene_paths import (
     LEAST_OVERLAP,
     NEAREST_DEPTH,
     OVERLAP_GAP,
-    _clearance,
-    _turns,
+    clearance,
     depth_edges,
     overlap,
     trace_view,
+    turns,
     view_fault,
 )
 from pmgs_lib.data.scene_ray_kernels import find_free, trace_depth
@@ -103,8 +103,8 @@ def test_camera_walks_smoothly_in_free_space(seed):
     steps = np.linalg.norm(np.diff(centers, axis=0), axis=1)
     assert steps.min() > 0.04
     assert steps.max() < 0.16
-    assert _turns(path.world_from_camera).max() <= LARGEST_TURN
-    assert _clearance(centers, primitive_bounds(scene)).min() >= CLEARANCE
+    assert turns(path.world_from_camera).max() <= LARGEST_TURN
+    assert clearance(centers, primitive_bounds(scene)).min() >= CLEARANCE
     free = np.empty(len(centers))
     find_free(scene.geometry, centers, free)
     assert free.all()
@@ -184,8 +184,7 @@ def test_rays_meet_primitives_where_their_equations_say():
     builder.box((3, -1, -1), (4, 1, 1), stone, yaw=0.6)
     builder.ellipsoid((5, 2.5, 0.5), (0.8, 0.5, 1.1), stone)
     builder.frustum((4, -2.5, -1), (4.3, -2.2, 1.2), (0.7, 0.3), stone)
-    geometry, _, names = builder.build()
-    assert names == ("stone",)
+    geometry, _ = builder.build()
 
     def box(p):
         c, s = np.cos(0.6), np.sin(0.6)
