@@ -9,9 +9,19 @@ import pytest
 import torch
 
 from pmgs_lib.data import ChunkFolder, decode_image, make_scene, make_scenes
-from pmgs_lib.data.scene_geometry import Material, SceneBuilder
-from pmgs_lib.data.scene_layout import primitive_bounds
-from pmgs_lib.data.scene_paths import (
+from pmgs_lib.data.scenes.embedded import (
+    FAR,
+    NEAR,
+    SCENES_PER_SEED,
+    STYLES,
+    RenderedScene,
+    _compose,
+    scene_key,
+    scene_seed,
+)
+from pmgs_lib.data.scenes.geometry import Material, SceneBuilder
+from pmgs_lib.data.scenes.layout import primitive_bounds
+from pmgs_lib.data.scenes.paths import (
     CLEARANCE,
     EDGE_SHARE,
     LARGEST_SHARE,
@@ -26,9 +36,8 @@ from pmgs_lib.data.scene_paths import (
     turns,
     view_fault,
 )
-from pmgs_lib.data.scene_ray_kernels import find_free, trace_depth
-from pmgs_lib.data.scene_textures import PHOTOS, TEXTURES, _photo, texture_atlas
-from pmgs_lib.data.scenes import FAR, NEAR, SCENES_PER_SEED, STYLES, RenderedScene, _compose, scene_key, scene_seed
+from pmgs_lib.data.scenes.ray_kernels import find_free, trace_depth
+from pmgs_lib.data.scenes.textures import PHOTOS, TEXTURES, _photo, texture_atlas
 from pmgs_lib.errors import DataError, ParameterError
 
 SEEDS = (2_000_006, 2_000_007, 3_000_010, 3_000_011)
@@ -224,7 +233,7 @@ def test_photos_come_from_the_installed_package():
 
 
 def test_a_missing_photo_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("pmgs_lib.data.scene_textures.files", lambda _: tmp_path)
+    monkeypatch.setattr("pmgs_lib.data.scenes.textures.files", lambda _: tmp_path)
     with pytest.raises(DataError, match=r"photo chelsea\.png .* install scikit-image"):
         _photo("chelsea.png")
 

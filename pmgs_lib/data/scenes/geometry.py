@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pmgs_lib.data.scene_ray_kernels import STACK_DEPTH
-from pmgs_lib.data.scene_shape_kernels import BOX, ELLIPSOID, FRUSTUM, Geometry
-from pmgs_lib.data.scene_surface_kernels import Surface
-from pmgs_lib.data.scene_textures import texture_atlas
+from pmgs_lib.data.scenes.ray_kernels import STACK_DEPTH
+from pmgs_lib.data.scenes.shape_kernels import BOX, ELLIPSOID, FRUSTUM, Geometry
+from pmgs_lib.data.scenes.surface_kernels import Surface
+from pmgs_lib.data.scenes.textures import texture_atlas
 
 Number = float | int
 Vector = Sequence[Number] | np.ndarray

@@ -12,8 +12,8 @@ from importlib.resources import files
 import numpy as np
 from PIL import Image
 
-from pmgs_lib.data.scene_surface_kernels import LINEAR, TEXTURE_LEVELS, TEXTURE_SIZE
-from pmgs_lib.data.scene_texture_kernels import fill_cells, fill_noise
+from pmgs_lib.data.scenes.surface_kernels import LINEAR, TEXTURE_LEVELS, TEXTURE_SIZE
+from pmgs_lib.data.scenes.texture_kernels import fill_cells, fill_noise
 from pmgs_lib.errors import DataError
 
 SIZE = TEXTURE_SIZE

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pmgs_lib.data.scene_layout import Layout, primitive_bounds
-from pmgs_lib.data.scene_light_kernels import Scene
-from pmgs_lib.data.scene_ray_kernels import DOME, trace_depth
+from pmgs_lib.data.scenes.layout import Layout, primitive_bounds
+from pmgs_lib.data.scenes.light_kernels import Scene
+from pmgs_lib.data.scenes.ray_kernels import DOME, trace_depth
 
 # A view is refused when something is nearer than this (metres), ...
 NEAREST_DEPTH = 0.6

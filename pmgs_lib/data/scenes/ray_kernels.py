@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from pmgs_lib.data.scene_shape_kernels import NOTHING, contains, dot, meet_primitive, vector
+from pmgs_lib.data.scenes.shape_kernels import NOTHING, contains, dot, meet_primitive, vector
 
 DOME = -1  # "primitive" of a ray that meets nothing but the sky dome
 DOME_RADIUS = 30.0

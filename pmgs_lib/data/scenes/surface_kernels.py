@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from pmgs_lib.data.scene_shape_kernels import BOX, ELLIPSOID, add_scaled, vector
-from pmgs_lib.data.scene_texture_kernels import noise
+from pmgs_lib.data.scenes.shape_kernels import BOX, ELLIPSOID, add_scaled, vector
+from pmgs_lib.data.scenes.texture_kernels import noise
 
 TEXTURE_SIZE = 512
 TEXTURE_LEVELS = 10  # 512, 256, ... 1
@@ -18,7 +18,7 @@ LINEAR = np.where(_BYTES <= 0.04045, _BYTES / 12.92, ((_BYTES + 0.055) / 1.055) 
 
 
 class Surface(NamedTuple):
-    """What primitives look like; see `scene_geometry.Material`."""
+    """What primitives look like; see `geometry.Material`."""
 
     atlas: np.ndarray  # texture texel 3: sRGB bytes, all mip levels
     texture: np.ndarray  # primitive, int64: layer of the atlas

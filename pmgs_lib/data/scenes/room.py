@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from pmgs_lib.data import scene_furniture as furniture
-from pmgs_lib.data.scene_furniture import leaf_cluster, pick
-from pmgs_lib.data.scene_geometry import Material, SceneBuilder
-from pmgs_lib.data.scene_layout import Layout, sun_direction
+from pmgs_lib.data.scenes import furniture
+from pmgs_lib.data.scenes.furniture import leaf_cluster, pick
+from pmgs_lib.data.scenes.geometry import Material, SceneBuilder
+from pmgs_lib.data.scenes.layout import Layout, sun_direction
 
 THICK = 0.3  # walls at least one light probe thick, so that daylight does not leak through them
 PROBE_CELL = 0.4

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pmgs_lib.data.scene_furniture import COVERS, FOLIAGE, IRON, leaf_cluster, pick
-from pmgs_lib.data.scene_geometry import Material, SceneBuilder
-from pmgs_lib.data.scene_textures import PHOTOS
+from pmgs_lib.data.scenes.furniture import COVERS, FOLIAGE, IRON, leaf_cluster, pick
+from pmgs_lib.data.scenes.geometry import Material, SceneBuilder
+from pmgs_lib.data.scenes.textures import PHOTOS
 
 RECESS = 0.22  # depth of windows behind the facade
 WALLS = (

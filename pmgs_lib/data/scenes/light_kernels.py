@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from pmgs_lib.data.scene_ray_kernels import (
+from pmgs_lib.data.scenes.ray_kernels import (
     DOME,
     DOME_RADIUS,
     LIFT,
@@ -21,9 +21,9 @@ from pmgs_lib.data.scene_ray_kernels import (
     nearest_hit,
     spread,
 )
-from pmgs_lib.data.scene_shape_kernels import Geometry, add_scaled, dot, surface_normal, to_local, to_world, vector
-from pmgs_lib.data.scene_surface_kernels import Surface, albedo, weathering
-from pmgs_lib.data.scene_texture_kernels import noise
+from pmgs_lib.data.scenes.shape_kernels import Geometry, add_scaled, dot, surface_normal, to_local, to_world, vector
+from pmgs_lib.data.scenes.surface_kernels import Surface, albedo, weathering
+from pmgs_lib.data.scenes.texture_kernels import noise
 
 SAME_FACE = 0.999  # least cosine between normals that count as equal
 LAMP_RANGE = 3.5  # metres at which a lamp has faded out

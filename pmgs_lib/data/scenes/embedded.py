@@ -22,12 +22,20 @@ from torch import Tensor
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.data.chunks import ChunkScene, encode_jpeg
 from pmgs_lib.data.folders import write_scenes
-from pmgs_lib.data.scene_layout import Layout, unlit_scene, with_bounced_light
-from pmgs_lib.data.scene_light_kernels import Scene, trace_radiance
-from pmgs_lib.data.scene_paths import NATIVE_HEIGHT, NATIVE_WIDTH, Path, draw_path, image_camera, path_fault, trace_view
-from pmgs_lib.data.scene_room import make_room
-from pmgs_lib.data.scene_street import make_street
-from pmgs_lib.data.scene_textures import display_values
+from pmgs_lib.data.scenes.layout import Layout, unlit_scene, with_bounced_light
+from pmgs_lib.data.scenes.light_kernels import Scene, trace_radiance
+from pmgs_lib.data.scenes.paths import (
+    NATIVE_HEIGHT,
+    NATIVE_WIDTH,
+    Path,
+    draw_path,
+    image_camera,
+    path_fault,
+    trace_view,
+)
+from pmgs_lib.data.scenes.room import make_room
+from pmgs_lib.data.scenes.street import make_street
+from pmgs_lib.data.scenes.textures import display_values
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.views import Example, Views
 
@@ -81,7 +89,7 @@ def scene_key(seed: int) -> str:
 def make_scene(seed: int, *, frames: int = 20, height: int = NATIVE_HEIGHT, width: int = NATIVE_WIDTH) -> RenderedScene:
     """One embedded scene, the same for the same seed; geometry and cameras do not depend on the resolution.
 
-    Consecutive frames are 6 to 14 cm and at most 2.2 degrees apart. Every view keeps the rules of `scene_paths`.
+    Consecutive frames are 6 to 14 cm and at most 2.2 degrees apart. Every view keeps the rules of `paths`.
 
     >>> scene = make_scene(4, frames=2, height=32, width=56)
     >>> scene.key, tuple(scene.images.shape), bool((scene.depth > NEAR).all())

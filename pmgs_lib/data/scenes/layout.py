@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pmgs_lib.data.scene_geometry import SceneBuilder, bounds
-from pmgs_lib.data.scene_light_kernels import Light, Probes, Scene, trace_radiance
-from pmgs_lib.data.scene_ray_kernels import find_free
+from pmgs_lib.data.scenes.geometry import SceneBuilder, bounds
+from pmgs_lib.data.scenes.light_kernels import Light, Probes, Scene, trace_radiance
+from pmgs_lib.data.scenes.ray_kernels import find_free
 
 PROBE_RAYS = 96
 BOUNCES = 2

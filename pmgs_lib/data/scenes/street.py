@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from pmgs_lib.data import scene_buildings as buildings
-from pmgs_lib.data.scene_furniture import leaf_cluster, pick
-from pmgs_lib.data.scene_geometry import Material, SceneBuilder
-from pmgs_lib.data.scene_layout import Layout, sun_direction
+from pmgs_lib.data.scenes import buildings
+from pmgs_lib.data.scenes.furniture import leaf_cluster, pick
+from pmgs_lib.data.scenes.geometry import Material, SceneBuilder
+from pmgs_lib.data.scenes.layout import Layout, sun_direction
 
 REACH = 24.0  # the street runs along y, this far to both sides
 PROBE_CELL = 0.9

@@ -6,8 +6,8 @@ x = 0. Lengths in metres. Pieces that give light return the world position of th
 
 import numpy as np
 
-from pmgs_lib.data.scene_geometry import Material, SceneBuilder, Vector
-from pmgs_lib.data.scene_textures import PHOTOS
+from pmgs_lib.data.scenes.geometry import Material, SceneBuilder, Vector
+from pmgs_lib.data.scenes.textures import PHOTOS
 
 WOODS = ("oak", "walnut", "pale_wood")
 # Linear tints, all of them dull: saturated colours look like a toy.
