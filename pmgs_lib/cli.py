@@ -24,9 +24,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "status": ("pmgs_lib.suite.commands:status", "state of each run of an experiment"),
     "why": ("pmgs_lib.suite.commands:why", "why a run was executed, and the chain behind its numbers"),
     "report": ("pmgs_lib.suite.commands:report", "make an experiment's HTML pages"),
-    "scenes": ("pmgs_lib.data.scenes.embedded:make_scenes", "make embedded scenes"),
-    "import": ("pmgs_lib.data.importers:import_capture", "turn a capture into a scene"),
-    "inspect": ("pmgs_lib.data.inspection:inspect_scene", "look at a scene before spending time on it"),
+    "scenes": ("pmgs_lib.data.commands:scenes", "make embedded scenes"),
+    "import": ("pmgs_lib.data.commands:import_", "turn a capture into a scene"),
+    "inspect": ("pmgs_lib.data.commands:inspect", "look at a scene before spending time on it"),
     "train": ("pmgs_lib.training.run:train_from_file", "train as a YAML file says"),
 }
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130

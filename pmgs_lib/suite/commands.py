@@ -42,7 +42,7 @@ def why(
     project = find_project()
     if other is not None:
         return why_different(project, None, run, other)
-    return why_run(project, _plan(project, experiment, profile, set_), run)
+    return why_run(project, _plan(project, experiment, profile, set_, holding=run), run)
 
 
 def report(experiment: str | None = None, /, *, profile: str | None = None, set_: Sequence[str] = ()) -> str:
@@ -52,12 +52,23 @@ def report(experiment: str | None = None, /, *, profile: str | None = None, set_
     return "\n".join(project.shown(page) for page in pages) or "no run of this experiment has a page"
 
 
-def _plan(project: Project, experiment: str | None, profile: str | None, assignments: Sequence[str]) -> Plan:
-    """The plan as it would be now; what is not given is as in the last `pmgs run`, of this experiment if named."""
+def _plan(
+    project: Project,
+    experiment: str | None,
+    profile: str | None,
+    assignments: Sequence[str],
+    holding: str | None = None,
+) -> Plan:
+    """The plan as it would be now; what is not given is as in the last `pmgs run`, of this experiment if named.
+
+    `holding` is a run's id or key: the last experiment that has it is meant, where one does.
+    """
     file = None if experiment is None else project.experiment_file(experiment)
     files = sorted((project.runs / GRAPH_FOLDER).glob("*.json"), key=lambda path: path.stat().st_mtime)
     plans = [Plan.from_json(path.read_text(encoding="utf-8")) for path in reversed(files)]
-    last = next((plan for plan in plans if file is None or plan.experiment == file.stem), None)
+    plans = [plan for plan in plans if file is None or plan.experiment == file.stem]
+    holders = [plan for plan in plans if any(holding in (run.id, run.key) for run in plan.runs)]
+    last = next(iter(holders or plans), None)
     if file is None and last is None:
         raise ParameterError("no experiment given and none was run here yet; name one")
     given = {**(last.given if last else {}), **_given(assignments)}
