@@ -19,7 +19,7 @@ def test_a_capture_is_imported_and_accounted_for(tmp_path, capsys):
     from pmgs_lib.export.nerfstudio import write_nerfstudio
 
     scene = make_scene(4, frames=3, height=48, width=80)
-    write_nerfstudio(tmp_path / "capture", scene.images, scene.cameras, distortion=(0.05, 0, 0, 0))
+    write_nerfstudio(tmp_path / "capture", scene.images, scene.cameras, distortion=(0.05, 0.0, 0.0, 0.0))
     assert main(["import", str(tmp_path / "capture"), "--output", str(tmp_path / "data")]) == 0
     assert "scene capture, 3 photographs listed = 3 imported + 0 left out" in capsys.readouterr().out
 
