@@ -134,7 +134,7 @@ def nearest_cameras(cameras: Cameras, candidates: Cameras) -> Tensor:
 def unprojected_gaussians(views: Views) -> Gaussians:
     """One round Gaussian of degree 0 for each pixel of one scene's views: at its exact depth, a pixel wide."""
     if views.depth is None:
-        raise DataError("exact-depth control: the context views carry no exact depth; leave this control out here")
+        raise DataError("the data has no exact depth to unproject")
     means = views.cameras.unproject(views.depth).reshape(-1, 3)
     pixels = views.cameras.pixel_intrinsics(views.height, views.width)
     focal_px = (pixels[..., 0, 0] * pixels[..., 1, 1]).sqrt()

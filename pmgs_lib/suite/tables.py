@@ -81,16 +81,21 @@ class ResultRow:
         ledger, missing = metrics["ledger"], metrics["missing"]
         means = metrics["means"]["overall"]
         partly = {name: reasons for name, reasons in missing.items() if means.get(name) is not None}
-        notes = [f"{len(ledger['scored'])} of {ledger['listed']} scenes scored"] if ledger["skipped"] else []
-        notes += [f"skipped {entry['scene']}: {entry['reason']}" for entry in ledger["skipped"]]
-        notes += [f"{METRICS[name].label} without {_reasons(reasons)}" for name, reasons in partly.items()]
+        absent = {name: "; ".join(reasons) for name, reasons in missing.items()}
+        skipped = _by_reason(ledger["skipped"])
+        if ledger["scored"]:
+            notes = [f"{len(ledger['scored'])} of {ledger['listed']} scenes scored"] if skipped else []
+            notes += [f"skipped {', '.join(scenes)}: {reason}" for reason, scenes in skipped.items()]
+            notes += [f"{METRICS[name].label} without {_reasons(reasons)}" for name, reasons in partly.items()]
+        else:  # the whole row is missing: said once in each cell instead of once a scene
+            notes, absent = [], dict.fromkeys(METRICS, "; ".join(skipped))
         return cls(
             method=metrics["method"] if method is None else method,
             means=metrics["means"],
             control=metrics["control"],
             trained_steps=trained_steps,
             href=href,
-            missing={name: "; ".join(reasons) for name, reasons in missing.items()},
+            missing=absent,
             notes=tuple(notes),
         )
 
@@ -104,6 +109,14 @@ class ResultRow:
         if self.control:
             return "control"
         return "" if self.trained_steps is None else f"trained for {self.trained_steps:,} steps"
+
+
+def _by_reason(skipped: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
+    """Skipped scenes of a ledger under the reason they share."""
+    scenes: dict[str, list[str]] = {}
+    for entry in skipped:
+        scenes.setdefault(entry["reason"], []).append(entry["scene"])
+    return scenes
 
 
 def _reasons(reasons: Mapping[str, int]) -> str:

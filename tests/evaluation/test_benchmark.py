@@ -90,9 +90,7 @@ def test_only_data_faults_are_skipped(run):
 
 def test_a_control_that_needs_depth_is_skipped_where_there_is_none(run):
     result = run(ExactDepth("reference"), damaged=(), blind=("b",))
-    assert result.ledger.skipped == {
-        "b": "exact-depth control: the context views carry no exact depth; leave this control out here"
-    }
+    assert result.ledger.skipped == {"b": "the data has no exact depth to unproject"}
 
 
 def test_what_a_metric_lacks_is_counted_by_reason(run):

@@ -65,7 +65,7 @@ def test_exact_depth_renders_the_seen_plane(example):
 
 
 def test_exact_depth_without_depth_is_a_data_error(dataset):
-    with pytest.raises(DataError, match="carry no exact depth"):
+    with pytest.raises(DataError, match="no exact depth to unproject"):
         ExactDepth()(dataset(blind=("a",)).example("a", [0, 4], [1], 24, 32))
 
 

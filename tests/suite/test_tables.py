@@ -172,3 +172,21 @@ def test_the_text_is_the_same_every_time_and_is_the_repr():
         "nearest-input (control)    30.00  n/a [1]",
         "[1] LPIPS not computed: weights are absent",
     ]
+
+
+def test_a_row_without_any_scored_scene_says_why_once():
+    skipped = [{"scene": name, "reason": "no exact depth"} for name in ("a", "b")]
+    empty = {split: {"psnr": None} for split in ("overall", "inside", "outside")}
+    metrics = {"method": "exact-depth", "control": True, "means": empty, "missing": {}}
+    row = ResultRow.from_metrics(metrics | {"ledger": {"listed": 2, "scored": [], "skipped": skipped}})
+    text = results_table([row], [Column("psnr"), Column("psnr", "inside")]).text
+    assert text.count("no exact depth") == 1
+    assert text.count("n/a [1]") == 2
+
+
+def test_scenes_skipped_for_one_reason_share_a_note():
+    skipped = [{"scene": name, "reason": "too short"} for name in ("a", "b")]
+    means = {split: {"psnr": 20.0} for split in ("overall", "inside", "outside")}
+    metrics = {"method": "ours", "control": False, "means": means, "missing": {}}
+    row = ResultRow.from_metrics(metrics | {"ledger": {"listed": 3, "scored": ["c"], "skipped": skipped}})
+    assert row.notes == ("1 of 3 scenes scored", "skipped a, b: too short")
