@@ -3,9 +3,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 CORES ?= 2
 BIN := .venv/bin
-# numba stamps a compiled function with its own file only, so the cache is named after the content of all kernels.
-KERNELS := $(sort $(wildcard pmgs_lib/*_kernels.py pmgs_lib/*/*_kernels.py pmgs_lib/*/*/*_kernels.py))
-export NUMBA_CACHE_DIR := $(CURDIR)/.cache/numba/tests-$(shell cat $(KERNELS) | sha1sum | cut -c1-12)
 # numba and torch share one OpenMP: threads that spin while they wait take the cores from those that work.
 export OMP_WAIT_POLICY := passive
 export PYTHONHASHSEED := 0

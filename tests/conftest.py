@@ -1,5 +1,6 @@
 """Shapes are executed here and only here: all of `pmgs_lib` except the compiled kernels is checked at its calls."""
 
+import hashlib
 import importlib.abc
 import importlib.machinery
 import os
@@ -12,7 +13,10 @@ import torch
 from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).parents[1]
-os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba"))
+# The folder that runs use, too. It is named after all kernels, since numba stamps a function with its own file only.
+KERNELS = b"".join(path.read_bytes() for path in sorted((ROOT / "pmgs_lib").rglob("*_kernels.py")))
+KERNELS_DIGEST = hashlib.blake2b(KERNELS, digest_size=6).hexdigest()
+os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / ".cache" / "numba" / KERNELS_DIGEST))
 
 
 class KernelsUnchecked(importlib.abc.MetaPathFinder):
