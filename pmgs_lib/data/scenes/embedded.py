@@ -22,6 +22,7 @@ from torch import Tensor
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.data.chunks import ChunkScene, encode_jpeg
 from pmgs_lib.data.folders import write_scenes
+from pmgs_lib.data.scenes.camera_kernels import develop, fill_sample_rays
 from pmgs_lib.data.scenes.layout import Layout, unlit_scene, with_bounced_light
 from pmgs_lib.data.scenes.light_kernels import Scene, trace_radiance
 from pmgs_lib.data.scenes.paths import (
@@ -49,6 +50,7 @@ SKY_GAIN = 0.45
 WHITE_BALANCE = 0.4
 # Texture footprint of a sample in pixels: between the spacing of samples and a pixel it is sharp and does not shimmer.
 SAMPLE_FOOTPRINT = 0.6
+SAMPLES_SHARING_LIGHT = 4  # of a pixel's four, where they meet one flat piece of surface
 
 
 @dataclass(frozen=True)
@@ -192,16 +194,12 @@ def _exposed(scene: Scene, path: Path) -> Scene:
 def _shade(scene: Scene, pose: np.ndarray, intrinsics: np.ndarray, height: int, width: int) -> np.ndarray:
     """Linear display values (h w 3) in [0, 1] of one view, from 2x2 samples a pixel."""
     camera = image_camera(pose, intrinsics)
-    y = (np.arange(2 * height) + 0.5).reshape(height, 1, 2, 1) / (2 * height)
-    x = (np.arange(2 * width) + 0.5).reshape(1, width, 1, 2) / (2 * width)
-    rays = np.empty((height, width, 2, 2, 7))
-    rays[..., :3] = camera[:, 3]
-    for axis in range(3):
-        rays[..., 3 + axis] = camera[axis, 0] * x + camera[axis, 1] * y + camera[axis, 2]
-    rays[..., 6] = SAMPLE_FOOTPRINT * np.linalg.norm(camera[:, 0]) / width
-    radiance = np.empty((height, width * 4, 3))
-    trace_radiance(*scene, rays.reshape(height, width * 4, 7), 2, radiance)
-    return (1 - np.exp(-scene.light.exposure * radiance)).reshape(height, width, 4, 3).mean(axis=2)
+    rays = np.empty((height, 4 * width, 7))
+    fill_sample_rays(camera, SAMPLE_FOOTPRINT * np.linalg.norm(camera[:, 0]) / width, rays)
+    radiance, picture = np.empty((height, 4 * width, 3)), np.empty((height, width, 3))
+    trace_radiance(*scene, rays, SAMPLES_SHARING_LIGHT, radiance)
+    develop(radiance, np.broadcast_to(scene.light.exposure, (3,)).astype(float), picture)
+    return picture
 
 
 def _render(scene: Scene, camera: Cameras, height: int, width: int) -> tuple[Tensor, Tensor]:
