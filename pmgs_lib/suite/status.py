@@ -35,8 +35,15 @@ def state_of(project: Project, plan: Plan, run: PlannedRun) -> tuple[str, str]:
         return "interrupted", "its runner was killed; the next call cleans up"
     old = earlier_record(project, plan, run)
     if old is not None:
-        return "stale", "; ".join(differences(old.parts, run.parts, parts_lookup(project, plan)))
+        return "stale", _in_short(differences(old.parts, run.parts, parts_lookup(project, plan)), run.id)
     return "missing", "not run yet"
+
+
+def _in_short(changes: Sequence[str], run_id: str) -> str:
+    """One change in full, of several the first without what lies behind it; `why_run` tells all."""
+    if len(changes) < 2:
+        return "".join(changes)
+    return f"{changes[0].split(' (')[0]} and {len(changes) - 1} more, see pmgs why {run_id}"
 
 
 def status_table(project: Project, plan: Plan, verify: bool = False) -> str:
