@@ -104,7 +104,7 @@ def change_of_basis(
     """
     precise = rotation.double()
     directions = _sample_directions().to(rotation.device)
-    ours = harmonics_basis((directions @ precise.mT), degree)
+    ours = harmonics_basis(directions @ precise.mT, degree)
     theirs = source(directions, degree)
     matrix = precise.new_zeros(*rotation.shape[:-2], (degree + 1) ** 2, (degree + 1) ** 2)
     for level in range(degree + 1):

@@ -1,5 +1,6 @@
 """The training loop on Lightning Fabric: nothing non-finite reaches the optimizer."""
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -86,7 +87,7 @@ class Trainer:
         values = {name: term.item() for name, term in loss.terms.items()}
         where = f"training: step {step}, scenes {', '.join(example.key)}"
         for name, value in values.items():
-            if not torch.isfinite(torch.tensor(value)):
+            if not math.isfinite(value):
                 raise TrainingError(f"{where}: the {name} term is {value} (expected finite): look at these scenes")
         self.fabric.backward(total)
         norm = self._clip(where)
@@ -102,7 +103,7 @@ class Trainer:
         norm = self.fabric.clip_gradients(
             self.wrapped, self.optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
         ).item()
-        if not torch.isfinite(torch.tensor(norm)):
+        if not math.isfinite(norm):
             names = [n for n, p in self.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
             self.optimizer.zero_grad(set_to_none=True)
             raise TrainingError(
