@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from pmgs_lib.cameras import Cameras
-from pmgs_lib.models.depthsplat.gaussian_adapter import released_harmonics_world
 from pmgs_lib.models.depthsplat.variants import released
+from pmgs_lib.models.released_harmonics import released_harmonics_world
 from pmgs_lib.views import Views
 
 

@@ -8,21 +8,16 @@ from pmgs_lib.cameras import Cameras
 from pmgs_lib.geometry.harmonics import evaluate_harmonics, harmonics_basis
 from pmgs_lib.models.backbones.dinov2 import DinoV2, VitConfig
 from pmgs_lib.models.depthsplat.config import AdapterConfig
-from pmgs_lib.models.depthsplat.cost_volume import (
+from pmgs_lib.models.depthsplat.gaussian_adapter import CameraGaussians, GaussianAdapter
+from pmgs_lib.models.depthsplat.upsampler import FUSION
+from pmgs_lib.models.matching.cost_volume import (
     coarse_candidates,
     fine_candidates,
     matching_cost,
     sweep_grid,
     warp_features,
 )
-from pmgs_lib.models.depthsplat.gaussian_adapter import (
-    CameraGaussians,
-    GaussianAdapter,
-    library_from_released,
-    released_basis,
-    released_harmonics_world,
-)
-from pmgs_lib.models.depthsplat.transformer import (
+from pmgs_lib.models.matching.transformer import (
     AttentionLayer,
     MultiViewTransformer,
     bias_for_neighbours,
@@ -30,8 +25,8 @@ from pmgs_lib.models.depthsplat.transformer import (
     position_code,
     shift_bias,
 )
-from pmgs_lib.models.depthsplat.unet import CrossViewUNet
-from pmgs_lib.models.depthsplat.upsampler import FUSION
+from pmgs_lib.models.matching.unet import CrossViewUNet
+from pmgs_lib.models.released_harmonics import library_from_released, released_basis, released_harmonics_world
 
 
 @pytest.fixture

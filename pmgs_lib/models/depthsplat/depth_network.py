@@ -14,10 +14,10 @@ from pmgs_lib.models.backbones.cnn import ResidualPyramid
 from pmgs_lib.models.backbones.dinov2 import DinoV2
 from pmgs_lib.models.base import full_precision
 from pmgs_lib.models.depthsplat.config import DepthSplatConfig
-from pmgs_lib.models.depthsplat.cost_volume import coarse_candidates, fine_candidates, matching_cost
-from pmgs_lib.models.depthsplat.transformer import MultiViewTransformer, nearest_views
-from pmgs_lib.models.depthsplat.unet import GROUPS, CrossViewUNet
 from pmgs_lib.models.depthsplat.upsampler import FUSION, FusedDpt, resize
+from pmgs_lib.models.matching.cost_volume import coarse_candidates, fine_candidates, matching_cost
+from pmgs_lib.models.matching.transformer import MultiViewTransformer, nearest_views
+from pmgs_lib.models.matching.unet import GROUPS, CrossViewUNet
 from pmgs_lib.views import Views
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -5,7 +5,6 @@ is converted here, once, at the model's exit.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -18,13 +17,12 @@ from pmgs_lib.geometry.harmonics import change_of_basis, harmonics_basis
 from pmgs_lib.geometry.pose import matrix_to_quaternion, quaternion_multiply, wxyz_from_xyzw
 from pmgs_lib.models.base import full_precision
 from pmgs_lib.models.depthsplat.config import AdapterConfig
+from pmgs_lib.models.released_harmonics import library_from_released, released_harmonics_world
 from pmgs_lib.views import Views
 
 CONSTANT_HARMONIC = 0.28209479177387814  # value of the basis function of degree 0
 # Offset of the raw scale in the "softplus" and "exp" maps: untrained outputs near zero become small Gaussians.
 SCALE_OFFSET = 4.0
-# Released harmonics use e3nn's axes: the released renderer evaluates them at directions (z, x, y).
-RELEASED_AXES = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
 
 @dataclass(frozen=True)
@@ -115,28 +113,3 @@ def _means(
     columns = cameras.world_from_camera[..., :3, :3] @ torch.linalg.inv(cameras.pixel_intrinsics(height, width))
     directions = directions.flatten(2, 3) + offset @ columns[..., :2].mT
     return origins[..., None, :] + directions * depth[..., None]
-
-
-def released_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch coefficient"]:
-    """Basis that the released renderer multiplies the weights' harmonics with: ours on permuted axes."""
-    return harmonics_basis(directions @ RELEASED_AXES.to(directions).mT, degree)
-
-
-@lru_cache(maxsize=8)
-def library_from_released(degree: int) -> Float[Tensor, "coefficient coefficient"]:
-    """Fixed matrix that turns world harmonics of released weights into the library's."""
-    return change_of_basis(released_basis, degree, torch.eye(3, dtype=torch.float64))
-
-
-def released_harmonics_world(
-    harmonics: Float[Tensor, "batch view gaussian coefficient 3"], rotation: Float[Tensor, "batch view 3 3"]
-) -> Float[Tensor, "batch view gaussian coefficient 3"]:
-    """Camera to world rotation as released: in e3nn's basis, whose signs differ from the rendered one for odd orders.
-
-    `rotation` is world from camera. The result is what the released code hands to its renderer.
-    """
-    axes = RELEASED_AXES.to(rotation)
-    degree = int(harmonics.shape[-2] ** 0.5) - 1
-    turn = change_of_basis(harmonics_basis, degree, axes @ rotation @ axes.mT)
-    signs = torch.cat([(-1.0) ** torch.arange(-level, level + 1) for level in range(degree + 1)]).to(rotation)
-    return (signs[:, None] * turn * signs)[:, :, None] @ harmonics

@@ -1,0 +1,42 @@
+"""What the harmonics of released weights mean: the convention of pixelSplat's code, which DepthSplat and MVSplat share.
+
+The released encoders rotate coefficients from camera to world by e3nn's Wigner matrices; the released renderer then
+evaluates them in another sign convention on permuted axes. Both steps are reproduced here, and the result is turned
+into the library's own basis by one fixed matrix a degree.
+"""
+
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from pmgs_lib.geometry.harmonics import change_of_basis, harmonics_basis
+
+# Released harmonics use e3nn's axes: the released renderer evaluates them at directions (z, x, y).
+RELEASED_AXES = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+
+
+def released_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch coefficient"]:
+    """Basis that the released renderer multiplies the weights' harmonics with: ours on permuted axes."""
+    return harmonics_basis(directions @ RELEASED_AXES.to(directions).mT, degree)
+
+
+@lru_cache(maxsize=8)
+def library_from_released(degree: int) -> Float[Tensor, "coefficient coefficient"]:
+    """Fixed matrix that turns world harmonics of released weights into the library's."""
+    return change_of_basis(released_basis, degree, torch.eye(3, dtype=torch.float64))
+
+
+def released_harmonics_world(
+    harmonics: Float[Tensor, "batch view gaussian coefficient 3"], rotation: Float[Tensor, "batch view 3 3"]
+) -> Float[Tensor, "batch view gaussian coefficient 3"]:
+    """Camera to world rotation as released: in e3nn's basis, whose signs differ from the rendered one for odd orders.
+
+    `rotation` is world from camera. The result is what the released code hands to its renderer.
+    """
+    axes = RELEASED_AXES.to(rotation)
+    degree = int(harmonics.shape[-2] ** 0.5) - 1
+    turn = change_of_basis(harmonics_basis, degree, axes @ rotation @ axes.mT)
+    signs = torch.cat([(-1.0) ** torch.arange(-level, level + 1) for level in range(degree + 1)]).to(rotation)
+    return (signs[:, None] * turn * signs)[:, :, None] @ harmonics
