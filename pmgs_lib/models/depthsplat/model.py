@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pmgs_lib.errors import ParameterError
 from pmgs_lib.models.base import Prediction
+from pmgs_lib.models.checks import check_context
 from pmgs_lib.models.depthsplat.config import DepthSplatConfig
 from pmgs_lib.models.depthsplat.depth_network import DepthEstimate, DepthPredictor, feature_channels
 from pmgs_lib.models.depthsplat.gaussian_adapter import CameraGaussians, GaussianAdapter
@@ -104,25 +104,4 @@ class DepthSplat(nn.Module):
 
     def check(self, context: Views) -> None:
         """Raise `ParameterError` for views that this model cannot take."""
-        multiple, name = self.config.multiple, type(self).__name__
-        if len(context.batch_shape) != 1:
-            raise ParameterError(
-                f"{name}: images of shape {tuple(context.images.shape)} have batch shape {tuple(context.batch_shape)}; "
-                "expected (batch,): stack scenes with Views.stack"
-            )
-        if context.count < 2:
-            raise ParameterError(
-                f"{name}: {context.count} context view; expected at least 2, since depth comes from matching"
-            )
-        if context.height % multiple or context.width % multiple:
-            nearest = " x ".join(str(max(side // multiple, 1) * multiple) for side in (context.height, context.width))
-            raise ParameterError(
-                f"{name}: images of {context.height} x {context.width}; expected multiples of {multiple}: "
-                f"crop or resize them, for example to {nearest}"
-            )
-        # Reading values stops a compiled graph; shapes are checked there all the same.
-        if not torch.compiler.is_compiling() and not bool(((context.near > 0) & (context.near < context.far)).all()):
-            ranges = ", ".join(
-                f"{n:g}..{f:g}" for n, f in zip(context.near.tolist(), context.far.tolist(), strict=True)
-            )
-            raise ParameterError(f"{name}: depth ranges {ranges}; expected 0 < near < far for every scene")
+        check_context(type(self).__name__, context, self.config.multiple)
