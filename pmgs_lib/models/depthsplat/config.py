@@ -85,6 +85,8 @@ class DepthSplatConfig(ModelConfig):
     unet_levels: int = Field(3, ge=2)  # one more at the fine scale
     unet_head_width: int = 32
     checkpoint_attention: bool = False  # recompute the U-Net's attention in the backward pass instead of keeping it
+    # In training the depth of the last matching scale, before the upsampler, counts as an intermediate prediction, too.
+    supervise_last_scale: bool = False
     dpt: DptConfig
     color: ColorConfig | None  # None: a model that predicts depth only
     # Released (quirk A): the shift mask of the cross-view attention separates wrong pairs with two or more neighbours.

@@ -123,9 +123,11 @@ class DepthPredictor(nn.Module):
             coarse.append(inverse_depth)
         named = {"half": cnn.half, "mid": cnn.mid, "low": cnn.low, "inverse_depth": inverse_depth[:, None]}
         named |= {f"matching{scale}": x for scale, x in enumerate(matching)}
+        named |= {f"monocular{scale}": x for scale, x in enumerate(monocular)}
         final = self.refine(inverse_depth, context, taps, named)
         size = (context.height, context.width)
-        early = [resize(x[:, None], size)[:, 0] for x in coarse[:-1]] if self.training else []
+        supervised = coarse if self.config.supervise_last_scale else coarse[:-1]
+        early = [resize(x[:, None], size)[:, 0] for x in supervised] if self.training else []
         depths = tuple((1 / x).unflatten(0, (batch, views)) for x in [*early, final])
         return DepthEstimate(depths, probability, named, taps)
 
@@ -199,7 +201,10 @@ def frame_range(context: Views) -> tuple[Float[Tensor, " frame"], Float[Tensor, 
 
 
 def feature_channels(config: DepthSplatConfig) -> dict[str, int]:
-    """Widths of the named features that the DPT heads fuse."""
+    """Widths of the named features that the heads fuse; those of the coarse scale end in 0, of the fine one in 1."""
     half, mid, _ = config.cnn_channels
-    width = config.transformer_width
-    return {"half": half, "mid": mid, "low": width, "inverse_depth": 1, "matching0": width, "matching1": width >> 1}
+    matching, monocular = config.transformer_width, config.vit.width
+    channels = {"half": half, "mid": mid, "low": matching, "inverse_depth": 1}
+    for scale in range(config.scales):
+        channels |= {f"matching{scale}": matching >> scale, f"monocular{scale}": monocular >> scale}
+    return channels
