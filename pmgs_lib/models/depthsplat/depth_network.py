@@ -17,7 +17,7 @@ from pmgs_lib.models.depthsplat.config import DepthSplatConfig
 from pmgs_lib.models.depthsplat.upsampler import FUSION, FusedDpt, resize
 from pmgs_lib.models.matching.cost_volume import coarse_candidates, fine_candidates, matching_cost
 from pmgs_lib.models.matching.transformer import MultiViewTransformer, nearest_views
-from pmgs_lib.models.matching.unet import GROUPS, CrossViewUNet
+from pmgs_lib.models.matching.unet import UNetRegressor
 from pmgs_lib.views import Views
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -49,27 +49,6 @@ class FeaturePyramid(nn.Module):
         return [stage(x) for stage in self.stages]
 
 
-class Regressor(nn.Sequential):
-    """Refines concatenated cost and features with a U-Net that looks across views."""
-
-    def __init__(self, channels_in: int, channels: int, levels: int, config: DepthSplatConfig) -> None:
-        unet = CrossViewUNet(channels, (1,) * levels, config.unet_head_width, config.checkpoint_attention)
-        super().__init__(
-            nn.Conv2d(channels_in, channels, 3, padding=1),
-            nn.GroupNorm(GROUPS, channels),
-            nn.GELU(),
-            unet,
-            nn.Conv2d(channels, channels, 3, padding=1),
-        )
-
-    def forward(
-        self, x: Float[Tensor, "frame channel row column"], views: int
-    ) -> Float[Tensor, "frame channel_out row column"]:
-        for module in self:
-            x = module(x, views) if isinstance(module, CrossViewUNet) else module(x)
-        return x
-
-
 class DepthPredictor(nn.Module):
     """z-depth of every view of a batch of scenes, from two views on."""
 
@@ -97,7 +76,10 @@ class DepthPredictor(nn.Module):
         config, candidates = self.config, self.config.candidates >> 2 * scale
         channels = config.unet_channels >> scale
         width_in = candidates + feature_width
-        self.regressor.append(Regressor(width_in, channels, config.unet_levels + scale, config))
+        levels = (1,) * (config.unet_levels + scale)
+        self.regressor.append(
+            UNetRegressor(width_in, channels, levels, config.unet_head_width, config.checkpoint_attention)
+        )
         self.regressor_residual.append(nn.Conv2d(width_in, channels, 1))
         self.depth_head.append(
             nn.Sequential(

@@ -4,6 +4,7 @@ from pmgs_lib._lazy import lazy_names
 
 NAMES = {
     "CrossViewUNet": "pmgs_lib.models.matching.unet",
+    "UNetRegressor": "pmgs_lib.models.matching.unet",
     "MultiViewTransformer": "pmgs_lib.models.matching.transformer",
     "matching_cost": "pmgs_lib.models.matching.cost_volume",
     "nearest_views": "pmgs_lib.models.matching.transformer",

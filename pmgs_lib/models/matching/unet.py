@@ -142,6 +142,33 @@ class CrossViewUNet(nn.Module):
         return self.out(x)
 
 
+class UNetRegressor(nn.Sequential):
+    """A convolution to the U-Net's width, the U-Net that looks across views, and a last convolution."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        multipliers: tuple[int, ...],
+        head_width: int,
+        checkpointed: bool = False,
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels, 3, padding=1),
+            nn.GroupNorm(GROUPS, channels),
+            nn.GELU(),
+            CrossViewUNet(channels, multipliers, head_width, checkpointed),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(
+        self, x: Float[Tensor, "frame channel row column"], views: int
+    ) -> Float[Tensor, "frame channel_out row column"]:
+        for module in self:
+            x = module(x, views) if isinstance(module, CrossViewUNet) else module(x)
+        return x
+
+
 def _run(block: nn.ModuleList, x: Tensor, views: int) -> Tensor:
     for module in block:
         x = module(x, views) if isinstance(module, CrossViewAttention) else module(x)
