@@ -4,6 +4,8 @@ Source: the 2D U-Net of Latent Diffusion (Rombach et al., 2022) as MVSplat and D
 Module names are those of the released checkpoints.
 """
 
+from functools import partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,20 +16,25 @@ GROUPS = 8
 
 
 class ResBlock(nn.Module):
-    """Two normalised convolutions; the last starts at zero, so that the block starts as its shortcut."""
+    """Two normalised convolutions; the last step starts at zero, so that the block starts as its shortcut."""
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, post_norm: bool = False) -> None:
         super().__init__()
-        self.in_layers = nn.Sequential(
-            nn.GroupNorm(GROUPS, channels_in), nn.SiLU(), nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        )
-        # The identity keeps the place of the released models' dropout of rate zero.
-        self.out_layers = nn.Sequential(
-            nn.GroupNorm(GROUPS, channels_out),
-            nn.SiLU(),
-            nn.Identity(),
-            _zero(nn.Conv2d(channels_out, channels_out, 3, padding=1)),
-        )
+        if post_norm:
+            self.in_layers = _convolved_then_normalised(channels_in, channels_out)
+            self.out_layers = _convolved_then_normalised(channels_out, channels_out)
+            _zero(self.out_layers[1])
+        else:
+            self.in_layers = nn.Sequential(
+                nn.GroupNorm(GROUPS, channels_in), nn.SiLU(), nn.Conv2d(channels_in, channels_out, 3, padding=1)
+            )
+            # The identity keeps the place of the released models' dropout of rate zero.
+            self.out_layers = nn.Sequential(
+                nn.GroupNorm(GROUPS, channels_out),
+                nn.SiLU(),
+                nn.Identity(),
+                _zero(nn.Conv2d(channels_out, channels_out, 3, padding=1)),
+            )
         same = channels_in == channels_out
         self.skip_connection = nn.Identity() if same else nn.Conv2d(channels_in, channels_out, 1)
 
@@ -38,13 +45,15 @@ class ResBlock(nn.Module):
 class CrossViewAttention(nn.Module):
     """Self-attention over the tokens of all views of a scene together."""
 
-    def __init__(self, channels: int, head_width: int, checkpointed: bool) -> None:
+    def __init__(self, channels: int, head_width: int, checkpointed: bool, post_norm: bool = False) -> None:
         super().__init__()
         self.heads = channels // head_width
         self.checkpointed = checkpointed
+        self.post_norm = post_norm
         self.norm = nn.GroupNorm(GROUPS, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
-        self.proj_out = _zero(nn.Conv1d(channels, channels, 1))
+        self.proj_out = nn.Conv1d(channels, channels, 1)
+        _zero(self.norm if post_norm else self.proj_out)
 
     def forward(
         self, x: Float[Tensor, "frame channel row column"], views: int
@@ -57,13 +66,15 @@ class CrossViewAttention(nn.Module):
         self, x: Float[Tensor, "frame channel row column"], views: int
     ) -> Float[Tensor, "frame channel row column"]:
         """Attention with its residual. Views are normalised and projected one by one and attend together."""
-        size = x.shape[-2:]
-        joint = self.qkv(self.norm(x.flatten(2))).unflatten(0, (-1, views)).transpose(1, 2).flatten(2)
+        size, tokens = x.shape[-2:], x.flatten(2)
+        joint = self.qkv(tokens if self.post_norm else self.norm(tokens)).unflatten(0, (-1, views))
+        joint = joint.transpose(1, 2).flatten(2)
         # Each head's query, key and value lie side by side in the joint projection.
         query, key, value = joint.unflatten(1, (self.heads, 3, -1)).mT.unbind(2)
         mixed = functional.scaled_dot_product_attention(query, key, value).mT.flatten(1, 2)
         mixed = mixed.unflatten(2, (views, -1)).transpose(1, 2).flatten(0, 1)
-        return x + self.proj_out(mixed).unflatten(2, size)
+        message = self.proj_out(mixed)
+        return x + (self.norm(message) if self.post_norm else message).unflatten(2, size)
 
 
 class Downsample(nn.Module):
@@ -95,39 +106,48 @@ class Upsample(nn.Module):
 class CrossViewUNet(nn.Module):
     """One residual block a level down, two a level up, attention at the lowest level; width and size are kept.
 
-    `multipliers` gives one factor of `channels` for each level. Sides must divide by 2 ** (levels - 1).
+    `multipliers` gives one factor of `channels` for each level. Sides must divide by 2 ** (levels - 1). DepthSplat
+    normalises before each convolution and attention, MVSplat after it (`post_norm`).
     """
 
     def __init__(
-        self, channels: int, multipliers: tuple[int, ...], head_width: int, checkpointed: bool = False
+        self,
+        channels: int,
+        multipliers: tuple[int, ...],
+        head_width: int,
+        checkpointed: bool = False,
+        post_norm: bool = False,
     ) -> None:
         super().__init__()
         widths = [channels * factor for factor in multipliers]
         lowest = len(widths) - 1
+        residual = partial(ResBlock, post_norm=post_norm)
 
         def attention(level: int) -> list[nn.Module]:
-            return [CrossViewAttention(widths[level], head_width, checkpointed)] if level == lowest else []
+            return [CrossViewAttention(widths[level], head_width, checkpointed, post_norm)] if level == lowest else []
 
         self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(channels, channels, 3, padding=1)])])
         skips, width = [channels], channels
         for level, level_width in enumerate(widths):
-            self.input_blocks.append(nn.ModuleList([ResBlock(width, level_width), *attention(level)]))
+            self.input_blocks.append(nn.ModuleList([residual(width, level_width), *attention(level)]))
             width = level_width
             skips.append(width)
             if level != lowest:
                 self.input_blocks.append(nn.ModuleList([Downsample(width)]))
                 skips.append(width)
         # The released models keep the place of an attention in the middle, without parameters.
-        self.middle_block = nn.ModuleList([ResBlock(width, width), nn.Identity(), ResBlock(width, width)])
+        self.middle_block = nn.ModuleList([residual(width, width), nn.Identity(), residual(width, width)])
         self.output_blocks = nn.ModuleList()
         for level in range(lowest, -1, -1):
             for last in (False, True):
-                block = [ResBlock(width + skips.pop(), widths[level]), *attention(level)]
+                block = [residual(width + skips.pop(), widths[level]), *attention(level)]
                 width = widths[level]
                 self.output_blocks.append(nn.ModuleList([*block, Upsample(width)] if last and level else block))
-        self.out = nn.Sequential(
-            nn.GroupNorm(GROUPS, width), nn.SiLU(), _zero(nn.Conv2d(width, channels, 3, padding=1))
-        )
+        if post_norm:
+            self.out = _convolved_then_normalised(width, channels)
+        else:
+            last = _zero(nn.Conv2d(width, channels, 3, padding=1))
+            self.out = nn.Sequential(nn.GroupNorm(GROUPS, width), nn.SiLU(), last)
 
     def forward(
         self, x: Float[Tensor, "frame channel row column"], views: int
@@ -142,7 +162,18 @@ class CrossViewUNet(nn.Module):
         return self.out(x)
 
 
-class UNetRegressor(nn.Sequential):
+class CrossViewSequential(nn.Sequential):
+    """Modules one after the other, of which the U-Nets look across `views`."""
+
+    def forward(
+        self, x: Float[Tensor, "frame channel row column"], views: int
+    ) -> Float[Tensor, "frame channel_out row column"]:
+        for module in self:
+            x = module(x, views) if isinstance(module, CrossViewUNet) else module(x)
+        return x
+
+
+class UNetRegressor(CrossViewSequential):
     """A convolution to the U-Net's width, the U-Net that looks across views, and a last convolution."""
 
     def __init__(
@@ -161,18 +192,17 @@ class UNetRegressor(nn.Sequential):
             nn.Conv2d(channels, channels, 3, padding=1),
         )
 
-    def forward(
-        self, x: Float[Tensor, "frame channel row column"], views: int
-    ) -> Float[Tensor, "frame channel_out row column"]:
-        for module in self:
-            x = module(x, views) if isinstance(module, CrossViewUNet) else module(x)
-        return x
-
 
 def _run(block: nn.ModuleList, x: Tensor, views: int) -> Tensor:
     for module in block:
         x = module(x, views) if isinstance(module, CrossViewAttention) else module(x)
     return x
+
+
+def _convolved_then_normalised(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, padding=1), nn.GroupNorm(GROUPS, channels_out), nn.SiLU()
+    )
 
 
 def _zero(module: nn.Module) -> nn.Module:
