@@ -1,4 +1,4 @@
-"""Geometry on plain tensors: poses, spherical harmonics, similarity alignment, nearest neighbours."""
+"""Geometry on plain tensors: poses and paths, spherical harmonics, similarity alignment, nearest neighbours."""
 
 from pmgs_lib._lazy import lazy_names
 
@@ -7,6 +7,11 @@ NAMES = {
     "transform_points": "pmgs_lib.geometry.pose",
     "quaternion_to_matrix": "pmgs_lib.geometry.pose",
     "matrix_to_quaternion": "pmgs_lib.geometry.pose",
+    "interpolate_poses": "pmgs_lib.geometry.trajectories",
+    "interpolate_intrinsics": "pmgs_lib.geometry.trajectories",
+    "stabilize_poses": "pmgs_lib.geometry.trajectories",
+    "wobble": "pmgs_lib.geometry.trajectories",
+    "spin": "pmgs_lib.geometry.trajectories",
     "harmonics_basis": "pmgs_lib.geometry.harmonics",
     "evaluate_harmonics": "pmgs_lib.geometry.harmonics",
     "rotate_harmonics": "pmgs_lib.geometry.harmonics",
