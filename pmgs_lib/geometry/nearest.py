@@ -35,11 +35,12 @@ def nearest_neighbors(
     both clouds; the indices are constant. Of equally near points any one may be returned. The search compares distances
     rounded in the promoted dtype of the clouds, at least float32.
 
-    backend: `kdtree` (numba, all cores; CUDA tensors travel to the host and back), `scipy` (cKDTree, all cores,
-    float64), `brute` (all pairs, the oracle), `pytorch3d` (its kernel in float32 about a common centre, when
-    installed), or `auto`: `kdtree`, which it reports through `logging`, as a warning for CUDA tensors. Raises
-    `ParameterError` for empty, NaN, infinite or immense points and shapes that do not belong together, `BackendError`
-    for a backend that is not installed.
+    backend: `kdtree` (numba, all cores; CUDA tensors travel to the host and back), `triton` (a box tree on the GPU,
+    CUDA tensors only), `scipy` (cKDTree, all cores, float64), `brute` (all pairs, the oracle), `pytorch3d` (its kernel
+    in float32 about a common centre, when installed), or `auto`: `triton` on CUDA, else `kdtree`. `auto` reports its
+    choice through `logging`, as a warning where points have to leave their device. Raises `ParameterError` for empty,
+    NaN, infinite or immense points and shapes that do not belong together, `BackendError` for a backend that is not
+    installed or does not serve the device.
 
     >>> nearest_neighbors(torch.tensor([[0.9, 0, 0]]), torch.tensor([[0.0, 0, 0], [1, 0, 0]])).indices
     tensor([1])
@@ -67,12 +68,18 @@ def nearest_indices(
 def choose_backend(device_type: str) -> tuple[str, str]:
     """Name of the backend that `auto` means for tensors on such a device, and the reason in words; searches nothing."""
     if device_type == "cpu":
-        reason = "the k-d tree is the fastest exact search on a CPU"
-        logger.info("nearest neighbours of %s tensors: kdtree (%s)", device_type, reason)
+        name, level, reason = "kdtree", logging.INFO, "the k-d tree is the fastest exact search on a CPU"
+    elif device_type == "cuda" and _installed("triton"):
+        name, level, reason = "triton", logging.INFO, "the box tree stays on the GPU"
     else:
-        reason = "no backend searches on this device yet: points travel to the host and indices back"
-        logger.warning("nearest neighbours of %s tensors: kdtree (%s)", device_type, reason)
-    return "kdtree", reason
+        name, level = "kdtree", logging.WARNING
+        reason = "no installed backend searches on this device: points travel to the host and indices back"
+    logger.log(level, "nearest neighbours of %s tensors: %s (%s)", device_type, name, reason)
+    return name, reason
+
+
+def _installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def _search_function(backend: str):
@@ -89,6 +96,23 @@ def _search_kdtree(query: Tensor, reference: Tensor) -> Tensor:
     return torch.from_numpy(find_nearest(query.cpu().numpy(), reference.cpu().numpy())).to(query.device)
 
 
+def _search_triton(query: Tensor, reference: Tensor) -> Tensor:
+    if query.device.type != "cuda":
+        raise BackendError(
+            f"nearest_neighbors: backend 'triton' searches CUDA tensors, these are on {query.device}: "
+            "move them, or use backend='auto'"
+        )
+    if not _installed("triton"):
+        raise BackendError(
+            "nearest_neighbors: backend 'triton' needs the package triton, which comes with torch's CUDA builds: "
+            "install one, or use backend='auto'"
+        )
+    from pmgs_lib.geometry.nearest_triton_kernels import find_nearest
+
+    with torch.cuda.device(query.device):
+        return find_nearest(query, reference)
+
+
 def _search_scipy(query: Tensor, reference: Tensor) -> Tensor:
     from scipy.spatial import cKDTree
 
@@ -103,7 +127,7 @@ def _search_brute(query: Tensor, reference: Tensor) -> Tensor:
 
 
 def _search_pytorch3d(query: Tensor, reference: Tensor) -> Tensor:
-    if importlib.util.find_spec("pytorch3d") is None:
+    if not _installed("pytorch3d"):
         raise BackendError(
             "nearest_neighbors: backend 'pytorch3d' needs the package pytorch3d, which is not installed: "
             "build it from its source, or use backend='auto'"
@@ -117,6 +141,7 @@ def _search_pytorch3d(query: Tensor, reference: Tensor) -> Tensor:
 
 BACKENDS = {
     "kdtree": _search_kdtree,
+    "triton": _search_triton,
     "scipy": _search_scipy,
     "brute": _search_brute,
     "pytorch3d": _search_pytorch3d,
