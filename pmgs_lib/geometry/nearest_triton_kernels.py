@@ -1,9 +1,9 @@
 """Exact nearest neighbours on a GPU, in Triton: no compiler is needed on the user's machine.
 
-Both clouds are sorted along a Morton curve. Consecutive reference points form leaves; leaves and nodes have tight boxes,
-`FAN` of them under each node above, three levels in all. One program takes a packet of consecutive queries down the tree:
-at each level the box nearest to the packet first, and none that cannot hold a point nearer than the packet's worst best.
-Distances are direct differences in the dtype of the clouds.
+Both clouds are sorted along a Morton curve. Consecutive reference points form leaves; leaves and nodes have tight
+boxes, `FAN` of them under each node above, three levels in all. One program takes a packet of consecutive queries down
+the tree: at each level the box nearest to the packet first, and none that cannot hold a point nearer than the packet's
+worst best. Distances are direct differences in the dtype of the clouds.
 """
 
 import torch
@@ -19,7 +19,7 @@ BLOCK = 1024
 
 
 def find_nearest(query: Tensor, reference: Tensor) -> Tensor:
-    """Indices (query,) int64 of the reference point nearest to each query point; clouds are (point, 3) on one device."""
+    """Indices (query,) int64 of the reference point nearest to each query point; clouds (point, 3) on one device."""
     query, query_order = _sorted(query)
     reference, reference_order = _sorted(reference)
     leaves, nodes, tops, top_count = _boxes(reference)
