@@ -9,6 +9,10 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
+# Mean and standard deviation of colours that the networks expect to be taken out of images.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 class CnnFeatures(NamedTuple):
     """Features of one image; `low` is at a quarter or an eighth of its size."""
@@ -41,17 +45,21 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualPyramid(nn.Module):
-    """Features at a half, an intermediate size and `1 / lowest` of the image (`lowest` 4 or 8)."""
+    """Features at a half, an intermediate size and `1 / lowest` of the image (`lowest` 4 or 8).
 
-    def __init__(self, channels: tuple[int, int, int], channels_out: int, lowest: int) -> None:
+    With `lowest` 4 only one of the last two stages halves the size: the last in DepthSplat, the one before in MVSplat
+    (`early`).
+    """
+
+    def __init__(self, channels: tuple[int, int, int], channels_out: int, lowest: int, early: bool = False) -> None:
         super().__init__()
         first, second, third = channels
         self.conv1 = nn.Conv2d(3, first, 7, stride=2, padding=3, bias=False)
         self.norm1 = nn.InstanceNorm2d(first)
         self.relu = nn.ReLU()
         self.layer1 = _stage(first, first, stride=1)
-        self.layer2 = _stage(first, second, stride=lowest // 4)
-        self.layer3 = _stage(second, third, stride=2)
+        self.layer2 = _stage(first, second, stride=2 if early else lowest // 4)
+        self.layer3 = _stage(second, third, stride=lowest // 4 if early else 2)
         self.conv2 = nn.Conv2d(third, channels_out, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):

@@ -10,18 +10,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from pmgs_lib.models.backbones.cnn import ResidualPyramid
+from pmgs_lib.models.backbones.cnn import IMAGENET_MEAN, IMAGENET_STD, ResidualPyramid
 from pmgs_lib.models.backbones.dinov2 import DinoV2
 from pmgs_lib.models.base import full_precision
 from pmgs_lib.models.depthsplat.config import DepthSplatConfig
 from pmgs_lib.models.depthsplat.upsampler import FUSION, FusedDpt, resize
-from pmgs_lib.models.matching.cost_volume import coarse_candidates, fine_candidates, matching_cost
+from pmgs_lib.models.matching.cost_volume import coarse_candidates, fine_candidates, frame_range, matching_cost
 from pmgs_lib.models.matching.transformer import MultiViewTransformer, nearest_views
 from pmgs_lib.models.matching.unet import UNetRegressor
 from pmgs_lib.views import Views
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -174,12 +171,6 @@ class DepthPredictor(nn.Module):
         )
         full = resize(inverse_depth[:, None], size)[:, 0] + correction
         return torch.minimum(torch.maximum(full, 1 / far), 1 / near)
-
-
-def frame_range(context: Views) -> tuple[Float[Tensor, " frame"], Float[Tensor, " frame"]]:
-    """Near and far of every view of every scene."""
-    near, far = (full_precision(x).repeat_interleave(context.count) for x in (context.near, context.far))
-    return near, far
 
 
 def feature_channels(config: DepthSplatConfig) -> dict[str, int]:

@@ -12,9 +12,16 @@ from torch.nn import functional
 
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.models.base import full_precision
+from pmgs_lib.views import Views
 
 # Points that come this close to (or behind) the other camera are projected as if they were at this depth.
 MIN_DEPTH = 1e-3
+
+
+def frame_range(context: Views) -> tuple[Float[Tensor, " frame"], Float[Tensor, " frame"]]:
+    """Near and far of every view of every scene."""
+    near, far = (full_precision(x).repeat_interleave(context.count) for x in (context.near, context.far))
+    return near, far
 
 
 def coarse_candidates(
