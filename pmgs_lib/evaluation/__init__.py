@@ -13,6 +13,7 @@ NAMES = {
     "ssim": "pmgs_lib.evaluation.metrics",
     "depth_errors": "pmgs_lib.evaluation.metrics",
     "METRICS": "pmgs_lib.evaluation.metrics",
+    "DEPTH_METRICS": "pmgs_lib.evaluation.metrics",
     "load_lpips": "pmgs_lib.evaluation.lpips",
     "LpipsUnavailable": "pmgs_lib.evaluation.lpips",
     "point_cloud_errors": "pmgs_lib.evaluation.point_clouds",

@@ -127,7 +127,8 @@ def _depth_metrics(
         missing |= dict.fromkeys(names, reason)
         return {}
     _require_shape(key, prefix + "depth", depth, views.depth)
-    return dict(zip(names, depth_errors(depth, views.depth), strict=True))
+    errors = depth_errors(depth, views.depth)
+    return {prefix + name: getattr(errors, name) for name in DEPTH_METRICS}
 
 
 def _point_metrics(

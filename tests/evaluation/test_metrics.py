@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pmgs_lib.errors import DataError, ParameterError
-from pmgs_lib.evaluation.metrics import depth_errors, psnr, ssim
+from pmgs_lib.evaluation.metrics import DEPTH_METRICS, DepthErrors, depth_errors, psnr, ssim
 
 
 def test_psnr_and_ssim_equal_the_recorded_values(parity):
@@ -103,3 +103,74 @@ def test_a_hole_or_a_negative_depth_counts_as_an_error():
 def test_no_exact_depth_at_all_is_a_data_error():
     with pytest.raises(DataError, match="1 of 2 images have no pixel"):
         depth_errors(torch.ones(2, 3, 3), torch.stack([torch.ones(3, 3), torch.zeros(3, 3)]))
+
+
+def eigen_errors(depth, exact):
+    """The formulas of Eigen et al. (2014) on the valid pixels of one image, written out."""
+    ratio = np.maximum(exact / depth, depth / exact)
+    return {
+        "abs_rel": np.mean(np.abs(exact - depth) / exact),
+        "sq_rel": np.mean((exact - depth) ** 2 / exact),
+        "rmse_m": np.sqrt(np.mean((exact - depth) ** 2)),
+        "rmse_log": np.sqrt(np.mean((np.log(exact) - np.log(depth)) ** 2)),
+        **{f"delta{i}": np.mean(ratio < 1.25**i) for i in (1, 2, 3)},
+    }
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (3, 1, 2)], ids=str)
+def test_every_depth_error_is_its_formula_on_each_image(batch, rng):
+    exact = 1 + 3 * torch.rand(*batch, 9, 11, generator=rng, dtype=torch.float64)
+    depth = exact * (0.6 * torch.randn(*batch, 9, 11, generator=rng, dtype=torch.float64)).exp()
+    valid = torch.rand(*batch, 9, 11, generator=rng) > 0.3
+    errors = depth_errors(depth, exact, valid)
+    images = zip(*(t.reshape(-1, 9, 11).numpy() for t in (depth, exact, valid)), strict=True)
+    for number, (one, truth, mask) in enumerate(images):
+        for name, value in eigen_errors(one[mask], truth[mask]).items():
+            assert getattr(errors, name).reshape(-1)[number].item() == pytest.approx(value, rel=1e-12), name
+
+
+def test_the_depth_table_names_what_the_function_gives():
+    assert set(DEPTH_METRICS) == set(DepthErrors._fields)
+    assert {name for name, info in DEPTH_METRICS.items() if info.better == "higher"} == {"delta1", "delta2", "delta3"}
+
+
+def test_the_shares_within_a_ratio_are_nested(rng):
+    exact = 1 + torch.rand(4, 12, 12, generator=rng)
+    errors = depth_errors(exact * (0.5 * torch.randn(4, 12, 12, generator=rng)).exp(), exact)
+    assert bool((errors.delta1 < errors.delta2).all())
+    assert bool((errors.delta2 < errors.delta3).all())
+
+
+def test_median_scaling_takes_out_a_scale_and_nothing_else(rng):
+    exact = 1 + torch.rand(3, 8, 9, generator=rng, dtype=torch.float64)
+    depth = exact * (0.1 * torch.randn(3, 8, 9, generator=rng, dtype=torch.float64)).exp()
+    scales = torch.tensor([0.1, 1.0, 7.0], dtype=torch.float64)[:, None, None]
+    scaled = depth_errors(scales * depth, exact, median_scaled=True)
+    for got, want in zip(scaled, depth_errors(depth, exact, median_scaled=True), strict=True):
+        torch.testing.assert_close(got, want)
+    perfect = depth_errors(scales * exact, exact, median_scaled=True)
+    torch.testing.assert_close(perfect.rmse_log, torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0)
+    assert bool((depth_errors(scales * exact, exact).abs_rel[[0, 2]] > 0.8).all())
+
+
+def test_median_scaling_looks_at_valid_pixels_only(rng):
+    exact = 1 + torch.rand(1, 8, 8, generator=rng)
+    valid = torch.ones(1, 8, 8, dtype=torch.bool)
+    valid[:, :5] = False
+    depth = torch.where(valid, 2 * exact, 1e4)
+    assert depth_errors(depth, exact, valid, median_scaled=True).abs_rel.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_hole_has_a_finite_logarithmic_error_and_no_scale():
+    exact = torch.full((1, 2, 2), 2.0)
+    assert depth_errors(torch.zeros(1, 2, 2), exact).rmse_log.item() == pytest.approx(np.log(2000))
+    with pytest.raises(DataError, match="median depth of 0 or less"):
+        depth_errors(torch.zeros(1, 2, 2), exact, median_scaled=True)
+
+
+def test_nan_in_a_depth_stays_visible(rng):
+    exact = 1 + torch.rand(1, 6, 6, generator=rng)
+    depth = exact.clone()
+    depth[0, 2, 2] = torch.nan
+    errors = depth_errors(depth, exact)
+    assert all(getattr(errors, name).isnan() for name in ("abs_rel", "sq_rel", "rmse_m", "rmse_log"))
