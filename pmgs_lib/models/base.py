@@ -24,12 +24,14 @@ class Prediction:
     gaussians: in the world frame and the library's conventions; None for a model that predicts depth only. depth:
     z-depth of every context view in world units. settings: how the Gaussians are meant to be rendered. intermediates:
     earlier estimates of the same quantities, coarse first, present in training mode when the model makes them.
+    confidence: how sure the model is of the Gaussian at each pixel, where it says so; nothing is rendered with it.
     """
 
     gaussians: Gaussians | None
     depth: Float[Tensor, "*batch view h w"] | None
     settings: RenderingSettings
     intermediates: tuple["Prediction", ...] = ()
+    confidence: Float[Tensor, "*batch view h w"] | None = None
 
 
 def full_precision(x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from pmgs_lib.cameras import Cameras
 from pmgs_lib.gaussians import Gaussians
 from pmgs_lib.geometry.harmonics import change_of_basis, harmonics_basis
 from pmgs_lib.geometry.pose import matrix_to_quaternion, quaternion_multiply
-from pmgs_lib.models.released_harmonics import library_from_released, released_harmonics_world
+from pmgs_lib.models.released_harmonics import RENDERED_DEGREE, library_from_released, released_harmonics_world
 
 
 @dataclass(frozen=True)
@@ -67,17 +67,28 @@ def pixel_means(
     return origins[..., None, :] + directions * depth.flatten(-2)[..., None]
 
 
+def z_depth_from_ray_length(
+    length: Float[Tensor, "batch view h w"], cameras: Cameras
+) -> Float[Tensor, "batch view h w"]:
+    """Depth along the optical axis of points that lie so far from the camera, on the rays through pixel centres."""
+    _, directions = cameras.rays(*length.shape[-2:])
+    return length / directions.norm(dim=-1)
+
+
 def world_gaussians(local: CameraGaussians, cameras: Cameras, released_harmonics: bool) -> Gaussians:
     """Gaussians in the world, all views of a scene one after the other, in the library's conventions.
 
-    `released_harmonics`: the coefficients are those of released weights (see `pmgs_lib.models.released_harmonics`);
-    otherwise they are in the library's basis along the axes of the camera.
+    `released_harmonics`: the coefficients are those of released weights (see `pmgs_lib.models.released_harmonics`), and
+    those that their renderer never reads are left out; otherwise they are in the library's basis along the axes of the
+    camera.
     """
     rotation = cameras.world_from_camera[..., :3, :3]
     degree = int(local.harmonics.shape[-2] ** 0.5) - 1
     if released_harmonics:
+        degree = min(degree, RENDERED_DEGREE)
         matrix = library_from_released(degree).to(rotation)
-        harmonics = matrix @ released_harmonics_world(local.harmonics, rotation)
+        read = local.harmonics[..., : (degree + 1) ** 2, :]
+        harmonics = matrix @ released_harmonics_world(read, rotation)
     else:
         harmonics = change_of_basis(harmonics_basis, degree, rotation)[:, :, None] @ local.harmonics
     turned = quaternion_multiply(matrix_to_quaternion(rotation)[:, :, None], local.quaternions)

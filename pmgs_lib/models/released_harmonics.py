@@ -16,6 +16,9 @@ from pmgs_lib.geometry.harmonics import change_of_basis, harmonics_basis
 # Released harmonics use e3nn's axes: the released renderer evaluates them at directions (z, x, y).
 RELEASED_AXES = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
+# The released renderer reads 16 coefficients: those of degree 4 are trained to nothing.
+RENDERED_DEGREE = 3
+
 
 def released_basis(directions: Float[Tensor, "*batch 3"], degree: int) -> Float[Tensor, "*batch coefficient"]:
     """Basis that the released renderer multiplies the weights' harmonics with: ours on permuted axes."""

@@ -4,6 +4,8 @@ Source: DepthSplat section 3.2, after pixelSplat (Charatan et al., 2024). What m
 share is in `pmgs_lib.models.pixel_gaussians`.
 """
 
+from itertools import accumulate
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,6 +22,7 @@ from pmgs_lib.models.pixel_gaussians import (
     pixel_footprint,
     pixel_means,
     world_gaussians,
+    z_depth_from_ray_length,
 )
 from pmgs_lib.views import Views
 
@@ -29,13 +32,20 @@ SCALE_OFFSET = 4.0
 
 
 class GaussianAdapter(nn.Module):
-    """One Gaussian a pixel from the raw channels [opacity, offset 2, scale 3, quaternion xyzw 4, harmonics 3 x d]."""
+    """One Gaussian a pixel from raw channels; `rows` says which channels are which, `channels` how many there are.
+
+    In order: opacity, confidence if configured, offset x and y, scale 3, quaternion xyzw, harmonics colour by colour.
+    """
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
         self.config = config
         coefficients = (config.harmonics_degree + 1) ** 2
-        self.channels = 1 + 2 + 3 + 4 + 3 * coefficients
+        widths = {"opacity": 1} | ({"confidence": 1} if config.confidence else {})
+        widths |= {"offset": 2, "scale": 3, "quaternion": 4, "harmonics": 3 * coefficients}
+        self.channels = sum(widths.values())
+        ends = accumulate(widths.values())
+        self.rows = {name: slice(end - widths[name], end) for name, end in zip(widths, ends, strict=True)}
         self.register_buffer("mask", harmonics_mask(config.harmonics_degree), persistent=False)
 
     def forward(
@@ -44,18 +54,43 @@ class GaussianAdapter(nn.Module):
         depth: Float[Tensor, "batch view h w"],
         context: Views,
     ) -> CameraGaussians:
+        """Gaussians at a depth: z-depth, or with `unit_rays` the length of the ray."""
         raw = full_precision(raw.flatten(-2).mT)
-        opacity, offset, scale, quaternion, harmonics = raw.split([1, 2, 3, 4, self.channels - 10], dim=-1)
+        opacity, offset, scale, quaternion, harmonics = (
+            raw[..., self.rows[name]] for name in ("opacity", "offset", "scale", "quaternion", "harmonics")
+        )
         height, width = depth.shape[-2:]
         harmonics = harmonics.unflatten(-1, (3, -1)).mT * self.mask
         shown = (context.images.flatten(-2).mT - 0.5) / CONSTANT_HARMONIC
         return CameraGaussians(
-            means_world=pixel_means(context.cameras, depth, offset.sigmoid() - 0.5),
+            means_world=pixel_means(context.cameras, depth, self.offsets(offset), self.config.unit_rays),
             scales=self.scales(scale, depth.flatten(-2), context.cameras, height, width),
             quaternions=wxyz_from_xyzw(functional.normalize(quaternion, dim=-1)),
             opacities=opacity[..., 0].sigmoid(),
             harmonics=torch.cat([harmonics[..., :1, :] + shown[..., None, :], harmonics[..., 1:, :]], dim=-2),
         )
+
+    def offsets(self, raw: Float[Tensor, "batch view gaussian 2"]) -> Float[Tensor, "batch view gaussian 2"]:
+        """Distance from the own pixel's centre, in pixels, by the configured mode."""
+        if self.config.offset_mode == "pixel":
+            return raw.tanh() * self.config.offset_factor / 2
+        if self.config.offset_mode == "unconstrained":
+            return raw * self.config.offset_factor
+        return raw.sigmoid() - 0.5
+
+    def confidence(
+        self, raw: Float[Tensor, "batch view channel h w"], match_probability: Float[Tensor, "batch view 1 h w"]
+    ) -> Float[Tensor, "batch view h w"] | None:
+        """How sure the network is of each pixel's Gaussian, or None: its own channel plus the match probability."""
+        if self.config.confidence is None:
+            return None
+        own = full_precision(raw[:, :, self.rows["confidence"]][:, :, 0])
+        own = functional.softplus(own) if self.config.confidence == "softplus" else own.sigmoid()
+        return own + match_probability[:, :, 0].detach()
+
+    def z_depth(self, depth: Float[Tensor, "batch view h w"], cameras: Cameras) -> Float[Tensor, "batch view h w"]:
+        """Depth along the optical axis of the surface that the Gaussians are put on, at pixel centres."""
+        return z_depth_from_ray_length(depth, cameras) if self.config.unit_rays else depth
 
     def scales(
         self,

@@ -5,6 +5,7 @@ released checkpoints.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -13,11 +14,14 @@ from torch.nn import functional
 
 from pmgs_lib.models.base import Prediction
 from pmgs_lib.models.checks import check_context
+from pmgs_lib.models.depthsplat.color_branch import ColorFrames, build_features, build_regressor
 from pmgs_lib.models.depthsplat.config import DepthSplatConfig
-from pmgs_lib.models.depthsplat.depth_network import DepthEstimate, DepthPredictor, feature_channels
-from pmgs_lib.models.depthsplat.gaussian_adapter import CameraGaussians, GaussianAdapter
-from pmgs_lib.models.depthsplat.upsampler import FUSION, FusedDpt
+from pmgs_lib.models.depthsplat.depth_network import DepthEstimate, DepthPredictor
+from pmgs_lib.models.depthsplat.gaussian_adapter import GaussianAdapter
 from pmgs_lib.views import Views
+
+# Raw value that untrained confidences start from, as released.
+INITIAL_CONFIDENCE = 0.5
 
 
 class DepthSplat(nn.Module):
@@ -36,63 +40,78 @@ class DepthSplat(nn.Module):
 
     def _add_color_branch(self, config: DepthSplatConfig) -> None:
         color = config.color
-        order = tuple(
-            tuple(n for n in names if n != "inverse_depth") for names in FUSION[config.scales, config.upsample]
-        )
-        features, hidden = color.dpt.features, color.regressor_channels
-        self.feature_upsampler = FusedDpt(color.dpt, config.vit.width, order, feature_channels(config), output=False)
-        self.gaussian_regressor = nn.Sequential(
-            nn.Conv2d(3 + 1 + 1 + features, hidden, 3, padding=1), nn.GELU(), nn.Conv2d(hidden, hidden, 3, padding=1)
-        )
+        self.feature_upsampler = build_features(config)
+        self.gaussian_regressor = build_regressor(config)
         self.gaussian_adapter = GaussianAdapter(color.adapter)
+        width_in = color.regressor.channels + 3 + color.features.features + 1
         width = self.gaussian_adapter.channels
+        hidden = width * color.head_expansion
         self.gaussian_head = nn.Sequential(
-            nn.Conv2d(hidden + 3 + features + 1, width, 3, padding=1, padding_mode="replicate"),
+            nn.Conv2d(width_in, hidden, 3, padding=1, padding_mode="replicate"),
             nn.GELU(),
-            nn.Conv2d(width, width, 3, padding=1, padding_mode="replicate"),
+            nn.Conv2d(hidden, width, 3, padding=1, padding_mode="replicate"),
         )
         self._initialise_head(color.initial_opacity)
 
     @torch.no_grad()
     def _initialise_head(self, opacity: float) -> None:
-        """Start with the image's own colours, without view dependence, at one size and opacity everywhere."""
-        last = self.gaussian_head[2]
-        for rows in (slice(3, 6), slice(10, None)):
-            last.weight[rows] = 0
-            last.bias[rows] = 0
-        last.bias[0] = math.log(opacity / (1 - opacity))
+        """Start with the image's own colours, without view dependence, at one size and opacity everywhere.
+
+        Rows are found by name: the released code of October 2024 takes those of a head without confidence (quirk C).
+        """
+        last, rows = self.gaussian_head[2], self.gaussian_adapter.rows
+        for name in ("scale", "harmonics"):
+            last.weight[rows[name]] = 0
+            last.bias[rows[name]] = 0
+        last.bias[rows["opacity"]] = math.log(opacity / (1 - opacity))
+        if "confidence" in rows:
+            last.bias[rows["confidence"]] = INITIAL_CONFIDENCE
 
     def forward(self, context: Views) -> Prediction:
-        self.check(context)
+        context = check_context(type(self).__name__, context, self.config.multiple)
         estimate = self.depth_predictor(context)
         settings = self.config.rendering
         if self.config.color is None:
             predictions = [Prediction(None, depth, settings) for depth in estimate.depths]
         else:
-            locals_ = self.camera_gaussians(context, estimate)
-            with torch.autocast(context.images.device.type, enabled=False):
-                worlds = [self.gaussian_adapter.to_gaussians(local, context.cameras) for local in locals_]
-            pairs = zip(worlds, estimate.depths, strict=True)
-            predictions = [Prediction(gaussians, depth, settings) for gaussians, depth in pairs]
-        final = predictions[-1]
-        return Prediction(final.gaussians, final.depth, settings, tuple(predictions[:-1]))
+            predictions = self.color_predictions(context, estimate)
+        return replace(predictions[-1], intermediates=tuple(predictions[:-1]))
 
-    def camera_gaussians(self, context: Views, estimate: DepthEstimate) -> tuple[CameraGaussians, ...]:
-        """Gaussians before conversion to the library's conventions, one set for each depth of the estimate."""
+    def color_predictions(self, context: Views, estimate: DepthEstimate) -> list[Prediction]:
+        """Gaussians in the world for each depth of the estimate. They share everything that is not depth."""
         batch, views = context.images.shape[:2]
-        raw = self.raw_gaussians(context, estimate).unflatten(0, (batch, views))
+        frames = self.color_frames(context, estimate)
+        raw = self.raw_gaussians(frames, views).unflatten(0, (batch, views))
+        adapter, predictions = self.gaussian_adapter, []
         with torch.autocast(raw.device.type, enabled=False):
-            return tuple(self.gaussian_adapter(raw, depth, context) for depth in estimate.depths)
+            confidence = adapter.confidence(raw, frames.match_probability.unflatten(0, (batch, views)))
+            for depth in estimate.depths:
+                gaussians = adapter.to_gaussians(adapter(raw, depth, context), context.cameras)
+                depth = adapter.z_depth(depth, context.cameras)
+                predictions.append(Prediction(gaussians, depth, self.config.rendering, confidence=confidence))
+        return predictions
 
-    def raw_gaussians(self, context: Views, estimate: DepthEstimate) -> Float[Tensor, "frame channel h w"]:
-        """Raw channels of the Gaussians of all views (see `GaussianAdapter`)."""
-        images = context.images.flatten(0, 1)
-        size = images.shape[-2:]
-        features = self.feature_upsampler(estimate.taps, estimate.features)
-        confidence = functional.interpolate(estimate.match_probability.amax(1, keepdim=True), size=size)
-        parts = [images, self.depth_input(context, estimate.depths[-1]), confidence, features]
-        regressed = self.gaussian_regressor(torch.cat([x.to(features.dtype) for x in parts], dim=1))
-        parts = [regressed, images, features, confidence]
+    def color_frames(self, context: Views, estimate: DepthEstimate) -> ColorFrames:
+        """What the colour branch is told about every view, from the final depth of the estimate."""
+        probability = estimate.match_probability.amax(1, keepdim=True)
+        return ColorFrames(
+            images=context.images.flatten(0, 1),
+            depth=self.depth_input(context, estimate.depths[-1]),
+            match_probability=functional.interpolate(probability, size=context.images.shape[-2:]),
+            taps=estimate.taps,
+            features=estimate.features,
+        )
+
+    def raw_gaussians(self, frames: ColorFrames, views: int) -> Float[Tensor, "frame channel h w"]:
+        """Raw channels of the Gaussians of some frames (see `GaussianAdapter`), `views` frames a scene.
+
+        Every step but a U-Net regressor treats each frame for itself, so with another regressor the frames may be any
+        part of all, with any divisor of their number as `views`.
+        """
+        features = self.feature_upsampler(frames.taps, frames.features)
+        parts = [frames.images, frames.depth, frames.match_probability, features]
+        regressed = self.gaussian_regressor(torch.cat([x.to(features.dtype) for x in parts], dim=1), views)
+        parts = [regressed, frames.images, features, frames.match_probability]
         return self.gaussian_head(torch.cat([x.to(features.dtype) for x in parts], dim=1))
 
     def depth_input(self, context: Views, depth: Float[Tensor, "batch view h w"]) -> Float[Tensor, "frame 1 h w"]:
@@ -101,7 +120,3 @@ class DepthSplat(nn.Module):
             lowest, highest = (1 / x[:, None, None, None] for x in (context.far, context.near))
             depth = (1 / depth - lowest) / (highest - lowest)
         return depth.flatten(0, 1)[:, None]
-
-    def check(self, context: Views) -> None:
-        """Raise `ParameterError` for views that this model cannot take."""
-        check_context(type(self).__name__, context, self.config.multiple)
