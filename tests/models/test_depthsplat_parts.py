@@ -122,7 +122,9 @@ def test_a_view_with_a_coincident_neighbour_is_never_matched_with_itself():
 
 def test_warp_equals_the_recorded_one(units):
     intrinsics = units["warp/K_pixels"]
-    grid = sweep_grid(intrinsics, intrinsics, units["warp/pose"], units["warp/depth"])
+    pose = units["warp/pose"]
+    matrix = intrinsics @ pose[:, :3, :3] @ torch.linalg.inv(intrinsics)
+    grid = sweep_grid(matrix, intrinsics @ pose[:, :3, 3:], units["warp/depth"])
     torch.testing.assert_close(warp_features(units["warp/feature"], grid), units["warp/out"], atol=2e-5, rtol=0)
 
 
