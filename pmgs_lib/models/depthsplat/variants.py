@@ -12,14 +12,11 @@ from pmgs_lib.models.depthsplat.config import (
     ResizeConvConfig,
     UNetRegressorConfig,
 )
-from pmgs_lib.rasterizers.base import RenderingSettings
+from pmgs_lib.models.released_rendering import RELEASED_RENDERING
 
 DPT_PROJECTIONS = {"vits": (48, 96, 192, 384), "vitb": (96, 192, 384, 768), "vitl": (128, 256, 512, 1024)}
 DEPTH_FEATURES = {"vits": 32, "vitb": 48, "vitl": 64}
 COLOR_FEATURES = {"vits": 64, "vitb": 96, "vitl": 128}
-
-# The released renderer divides the world by near, culls at 0.2 after that, and ignores an off-centre principal point.
-RELEASED_RENDERING = RenderingSettings(near_plane_factor=0.2, centered_principal_point=True, max_degree=3)
 
 
 def released(vit: str, scales: int, upsample: int, *, depth_only: bool = False) -> DepthSplatConfig:
