@@ -1,18 +1,28 @@
-"""Recipe weights, recorded cases and the walk over recorded intermediates, shared by the parity tests."""
+"""Recipe weights, recorded cases and what the released code returns, shared by the parity tests."""
 
 import gzip
 import json
 import zlib
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
 from pmgs_lib.cameras import Cameras
-from pmgs_lib.models.depthsplat.variants import released
+from pmgs_lib.models import build_model
+from pmgs_lib.models.depthsplat.variants import october_2024, released
 from pmgs_lib.models.released_harmonics import released_harmonics_world
 from pmgs_lib.views import Views
+
+RANDOM_INITIALISATION = {
+    "normal_",
+    "uniform_",
+    "trunc_normal_",
+    "kaiming_uniform_",
+    "kaiming_normal_",
+    "xavier_uniform_",
+}
 
 
 def recipe(name: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -33,9 +43,22 @@ def recipe(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(value, dtype=np.float32))
 
 
-def fill(model: torch.nn.Module) -> torch.nn.Module:
-    """Give every parameter its recipe value."""
-    model.load_state_dict({key: recipe(key, tuple(value.shape)) for key, value in model.state_dict().items()})
+class Uninitialised(TorchFunctionMode):
+    """Networks built in here are not given random weights, which takes longer than the recipe does."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(function, "__name__", "") in RANDOM_INITIALISATION:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
+
+
+def recipe_model(config) -> torch.nn.Module:
+    """A network with the recipe value in every parameter."""
+    with Uninitialised():
+        model = build_model(config)
+    state = {key: recipe(key, tuple(value.shape)) for key, value in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
     return model
 
 
@@ -46,12 +69,25 @@ def read(path: Path) -> dict:
 
 def config_of(recorded: dict):
     """Our configuration for the recorded one."""
-    config = released(
-        recorded["monodepth_vit_type"],
-        recorded["num_scales"],
-        recorded["upsample_factor"],
-        depth_only=recorded["train_depth_only"],
-    )
+    vit, scales, upsample = (recorded[key] for key in ("monodepth_vit_type", "num_scales", "upsample_factor"))
+    if "offset_mode" not in recorded:
+        config = released(vit, scales, upsample, depth_only=recorded["train_depth_only"])
+    else:
+        config = october_2024(
+            vit,
+            scales,
+            upsample,
+            feature_channels=recorded["feature_upsampler_channels"],
+            regressor_channels=recorded["gaussian_regressor_channels"],
+            wide_unet=recorded["color_large_unet"],
+            offset_mode=recorded["offset_mode"],
+            offset_factor=recorded["offset_factor"],
+            confidence=recorded["confidence_activation"],
+            harmonics_degree=recorded["gaussian_adapter.sh_degree"],
+        )
+        count = recorded["costvolume_nearest_n_views"]
+        nearest = None if count is None else count - 1  # theirs includes the view itself
+        config = type(config).model_validate(dict(config) | {"nearest_views": nearest})
     assert config.lowest == recorded["lowest_feature_resolution"]
     return config
 
@@ -98,64 +134,28 @@ class Case:
         return self.excess(f"mid/{key}", flat[index], theirs)
 
 
-class Tracer:
-    """Collects intermediates under their recorded names, by hooks on the modules that make them."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.values: dict[str, torch.Tensor] = {}
-        self._stack = ExitStack()
-        predictor = model.depth_predictor
-        self._out(predictor.backbone, lambda out: {"cnn_half": out.half, "cnn_mid": out.mid, "cnn_low": out.low})
-        for number, layer in enumerate(predictor.transformer.layers):
-            self._out(layer.self_attn, lambda out, n=number: {f"tr_layer{n}_self": out})
-            self._out(layer, lambda out, n=number: {f"tr_layer{n}": out})
-        self._out(predictor.transformer, lambda out: {"mv_0": out})
-        self._in(predictor.pretrained, lambda args: {"dino_input": args[0]})
-        taps = lambda out: {f"dino_tokens_{i}": x.flatten(2).mT for i, x in enumerate(out)}  # noqa: E731
-        self._out(predictor.pretrained, taps)
-        self._in(predictor.upsampler, lambda args: {f"mono_inter_{i}": x for i, x in enumerate(args[0])})
-        for scale in range(len(predictor.regressor)):
-            self._in(predictor.regressor[scale], lambda args, s=scale: {f"regressor_in_{s}": args[0]})
-            self._out(predictor.regressor[scale], lambda out, s=scale: {f"regressor_out_{s}": out})
-            self._out(predictor.regressor_residual[scale], lambda out, s=scale: {f"regressor_residual_{s}": out})
-            self._out(predictor.depth_head[scale], lambda out, s=scale: {f"depth_logits_{s}": out})
-        self._in(predictor.upsampler, lambda args: {"invdepth_lowres_last": args[1]["inverse_depth"]})
-        self._out(predictor.upsampler, lambda out: {"upsampler_residual": out})
-        if hasattr(model, "gaussian_head"):
-            self._out(model.feature_upsampler, lambda out: {"color_features": out})
-            for name in ("gaussian_regressor", "gaussian_head"):
-                self._in(getattr(model, name), lambda args, n=name: {f"{n}_in": args[0]})
-                self._out(getattr(model, name), lambda out, n=name: {f"{n}_out": out})
-
-    def _out(self, module, pick) -> None:
-        handle = module.register_forward_hook(lambda _, __, out: self.values.update(pick(out)))
-        self._stack.callback(handle.remove)
-
-    def _in(self, module, pick) -> None:
-        handle = module.register_forward_pre_hook(lambda _, args: self.values.update(pick(args)))
-        self._stack.callback(handle.remove)
-
-    def report(self, case: Case) -> str:
-        """Recorded intermediates beyond tolerance, in execution order as far as we make them."""
-        lines = [f"{key}: {case.sample_excess(key, value):.3g} x tolerance" for key, value in self.values.items()]
-        return "\n".join(lines)
-
-
-def released_outputs(model: torch.nn.Module, context: Views) -> dict[str, torch.Tensor]:
+def released_outputs(model: torch.nn.Module, context: Views, tracer=None) -> dict[str, torch.Tensor]:
     """What the released encoder returns: intermediates first on the batch axis, harmonics as it rotates them."""
     estimate = model.depth_predictor(context)
+    if tracer is not None:
+        tracer.take_estimate(context, estimate)
     outputs = {"depths": torch.cat(estimate.depths)}
     if model.config.color is None:
         return outputs
-    rotation = context.cameras.world_from_camera[..., :3, :3]
-    local = model.camera_gaussians(context, estimate)
-    world = [model.gaussian_adapter.to_gaussians(x, context.cameras) for x in local]
+    batch, views = context.images.shape[:2]
+    adapter, frames = model.gaussian_adapter, model.color_frames(context, estimate)
+    raw = model.raw_gaussians(frames, views).unflatten(0, (batch, views))
+    local = [adapter(raw, depth, context) for depth in estimate.depths]
+    if tracer is not None:
+        tracer.take_gaussians(context, raw, local)
+    world = [adapter.to_gaussians(x, context.cameras) for x in local]
     for name in ("means", "opacities"):
         outputs[name] = torch.cat([getattr(x, name) for x in world])
     outputs["covariances"] = torch.cat([x.covariances() for x in world])
-    turned = [released_harmonics_world(x.harmonics, rotation) for x in local]
+    turned = [released_harmonics_world(x.harmonics, context.cameras.world_from_camera[..., :3, :3]) for x in local]
     outputs["harmonics"] = torch.cat([x.flatten(1, 2).mT for x in turned])
-    return outputs
+    confidence = adapter.confidence(raw, frames.match_probability.unflatten(0, (batch, views)))
+    return outputs if confidence is None else outputs | {"confidences": confidence.flatten(1)}
 
 
 def recorded_loss(case: Case, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
