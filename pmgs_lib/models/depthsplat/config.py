@@ -64,14 +64,15 @@ class AdapterConfig(ModelConfig):
 
     scale_map "softplus" is the released one: world units, independent of depth. "exp" is that of October 2024. "pixel"
     gives the standard deviation in footprints of one pixel at the Gaussian's depth, between the bounds on a log scale,
-    which puts untrained Gaussians at the size of what they depict.
+    which puts untrained Gaussians at the size of what they depict; "pixel_linear" the same on a linear scale, as the
+    files first released in March 2025 mean it.
 
     offset_mode, with raw output o, says how many pixels a Gaussian lies beside its own: "ori" sigmoid(o) - 0.5, "pixel"
     tanh(o) * offset_factor / 2, "unconstrained" o * offset_factor (PM-Loss calls them so).
     """
 
     harmonics_degree: int = Field(2, ge=0, le=4)
-    scale_map: Literal["softplus", "exp", "pixel"] = "pixel"
+    scale_map: Literal["softplus", "exp", "pixel", "pixel_linear"] = "pixel"
     scale_min: float = 0.1
     scale_max: float = 5.0
     offset_mode: Literal["ori", "pixel", "unconstrained"] = "ori"

@@ -106,8 +106,10 @@ class GaussianAdapter(nn.Module):
             return functional.softplus(raw - SCALE_OFFSET).clamp(low, high)
         if self.config.scale_map == "exp":
             return (raw - SCALE_OFFSET).exp().clamp(low, high)
-        footprint = pixel_footprint(cameras, depth, height, width)
-        return footprint[..., None] * low * (high / low) ** raw.sigmoid()
+        footprint = pixel_footprint(cameras, depth, height, width)[..., None]
+        if self.config.scale_map == "pixel_linear":
+            return footprint * (low + (high - low) * raw.sigmoid())
+        return footprint * low * (high / low) ** raw.sigmoid()
 
     def to_gaussians(self, local: CameraGaussians, cameras: Cameras) -> Gaussians:
         """Gaussians in the world, all views of a scene one after the other, in the library's conventions."""
