@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-LEAF = 32  # reference points a leaf
+LEAF = 64  # reference points a leaf
 PACKET = 32  # queries a program
 FAN = 32  # boxes under a node
 MORTON_BITS = 21  # bits of each axis in a Morton code of 63
@@ -117,55 +117,75 @@ def _any(flags):
 
 
 @triton.jit
+def _pick(is_open, near, slots):
+    """The open box nearest to the packet's centre, and what stays open without it."""
+    picked = tl.argmin(tl.where(is_open, near, float("inf")), axis=0)
+    return picked, is_open & (slots != picked)
+
+
+@triton.jit
+def _may_hold_nearer(leaves, stride, leaf, x, y, z, best):
+    """Whether the leaf's box is nearer to any query than the best found for that query."""
+    gap_x = _gap(tl.load(leaves + leaf), tl.load(leaves + 3 * stride + leaf), x, x)
+    gap_y = _gap(tl.load(leaves + stride + leaf), tl.load(leaves + 4 * stride + leaf), y, y)
+    gap_z = _gap(tl.load(leaves + 2 * stride + leaf), tl.load(leaves + 5 * stride + leaf), z, z)
+    return _any(gap_x * gap_x + gap_y * gap_y + gap_z * gap_z < best)
+
+
+@triton.jit
+def _search_leaf(reference, count, leaf, x, y, z, best, index, LEAF: tl.constexpr):
+    """Best squared distances and places in the sorted cloud, after every point of a leaf met every query."""
+    point = tl.minimum(leaf * LEAF + tl.arange(0, LEAF), count - 1)
+    gap_x = tl.load(reference + point)[:, None] - x[None, :]
+    gap_y = tl.load(reference + count + point)[:, None] - y[None, :]
+    gap_z = tl.load(reference + 2 * count + point)[:, None] - z[None, :]
+    distance = gap_x * gap_x + gap_y * gap_y + gap_z * gap_z
+    nearest, row = tl.min(distance, axis=0, return_indices=True)
+    closer = nearest < best
+    place = tl.minimum(leaf * LEAF + row, count - 1)
+    return tl.where(closer, nearest, best), tl.where(closer, place, index)
+
+
+@triton.jit
 def _descend(
     query, query_order, query_count, reference, reference_order, reference_count,
     leaves, leaf_stride, nodes, node_stride, tops, top_stride, top_count, found,
     LEAF: tl.constexpr, PACKET: tl.constexpr, FAN: tl.constexpr,
 ):  # fmt: skip
     place = tl.program_id(0) * PACKET + tl.arange(0, PACKET)
-    inside = place < query_count
     at = tl.minimum(place, query_count - 1)
     x, y, z = tl.load(query + at), tl.load(query + query_count + at), tl.load(query + 2 * query_count + at)
     low_x, low_y, low_z = tl.min(x, axis=0), tl.min(y, axis=0), tl.min(z, axis=0)
     high_x, high_y, high_z = tl.max(x, axis=0), tl.max(y, axis=0), tl.max(z, axis=0)
-    fan, slot = tl.arange(0, FAN), tl.arange(0, LEAF)
-    far = float("inf")
-    best = tl.zeros_like(x) + far
+    slots = tl.arange(0, FAN)
+    best = tl.zeros_like(x) + float("inf")
     index = tl.zeros([PACKET], dtype=tl.int32)
     reach = tl.max(best, axis=0)
     for first in range(0, top_count, FAN):
-        top_gap, top_near = _distances(tops, top_stride, first + fan, low_x, low_y, low_z, high_x, high_y, high_z)
+        top_gap, top_near = _distances(tops, top_stride, first + slots, low_x, low_y, low_z, high_x, high_y, high_z)
         top_open = top_gap < reach
         while _any(top_open):
-            top = tl.argmin(tl.where(top_open, top_near, far), axis=0)
-            top_open = top_open & (fan != top)
-            node_first = (first + top) * FAN
-            node_gap, node_near = _distances(
-                nodes, node_stride, node_first + fan, low_x, low_y, low_z, high_x, high_y, high_z
-            )
+            top, top_open = _pick(top_open, top_near, slots)
+            nodes_at = (first + top) * FAN + slots
+            node_gap, node_near = _distances(nodes, node_stride, nodes_at, low_x, low_y, low_z, high_x, high_y, high_z)
             node_open = node_gap < reach
             while _any(node_open):
-                node = tl.argmin(tl.where(node_open, node_near, far), axis=0)
-                node_open = node_open & (fan != node)
-                leaf_first = (node_first + node) * FAN
+                node, node_open = _pick(node_open, node_near, slots)
+                leaf_first = ((first + top) * FAN + node) * FAN
+                leaves_at = leaf_first + slots
                 leaf_gap, leaf_near = _distances(
-                    leaves, leaf_stride, leaf_first + fan, low_x, low_y, low_z, high_x, high_y, high_z
+                    leaves, leaf_stride, leaves_at, low_x, low_y, low_z, high_x, high_y, high_z
                 )
                 leaf_open = leaf_gap < reach
                 while _any(leaf_open):
-                    leaf = tl.argmin(tl.where(leaf_open, leaf_near, far), axis=0)
-                    leaf_open = leaf_open & (fan != leaf)
-                    point = tl.minimum((leaf_first + leaf) * LEAF + slot, reference_count - 1)
-                    gap_x = tl.load(reference + point)[:, None] - x[None, :]
-                    gap_y = tl.load(reference + reference_count + point)[:, None] - y[None, :]
-                    gap_z = tl.load(reference + 2 * reference_count + point)[:, None] - z[None, :]
-                    distance = gap_x * gap_x + gap_y * gap_y + gap_z * gap_z
-                    nearest, row = tl.min(distance, axis=0, return_indices=True)
-                    closer = nearest < best
-                    best = tl.where(closer, nearest, best)
-                    index = tl.where(closer, tl.minimum((leaf_first + leaf) * LEAF + row, reference_count - 1), index)
-                    reach = tl.max(best, axis=0)
-                    leaf_open = leaf_open & (leaf_gap < reach)
+                    leaf, leaf_open = _pick(leaf_open, leaf_near, slots)
+                    leaf = leaf_first + leaf
+                    # The packet's box is loose: asking each query spares two leaves of three.
+                    if _may_hold_nearer(leaves, leaf_stride, leaf, x, y, z, best):
+                        best, index = _search_leaf(reference, reference_count, leaf, x, y, z, best, index, LEAF)
+                        reach = tl.max(best, axis=0)
+                        leaf_open = leaf_open & (leaf_gap < reach)
                 node_open = node_open & (node_gap < reach)
             top_open = top_open & (top_gap < reach)
-    tl.store(found + tl.load(query_order + at), tl.load(reference_order + index).to(tl.int64), mask=inside)
+    nearest = tl.load(reference_order + index).to(tl.int64)
+    tl.store(found + tl.load(query_order + at), nearest, mask=place < query_count)
