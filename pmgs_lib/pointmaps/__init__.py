@@ -9,11 +9,26 @@ from pmgs_lib.errors import ParameterError
 # Name of a source -> its class, imported when it is first asked for.
 SOURCES = {
     "depth": "pmgs_lib.pointmaps.depth:DepthPointmap",
+    "vggt": "pmgs_lib.pointmaps.vggt.source:VggtPointmap",
+    "vggt-depth": "pmgs_lib.pointmaps.vggt.source:VggtDepthPointmap",
+    "depth-anything-3": "pmgs_lib.pointmaps.depth_anything:DepthAnything3Pointmap",
+    "cached": "pmgs_lib.pointmaps.cache:CachedPointmap",
 }
 
 NAMES = {
+    "Pointmap": "pmgs_lib.pointmaps.base",
     "PointmapSource": "pmgs_lib.pointmaps.base",
     "DepthPointmap": "pmgs_lib.pointmaps.depth",
+    "VggtPointmap": "pmgs_lib.pointmaps.vggt.source",
+    "VggtDepthPointmap": "pmgs_lib.pointmaps.vggt.source",
+    "DepthAnything3Pointmap": "pmgs_lib.pointmaps.depth_anything",
+    "CachedPointmap": "pmgs_lib.pointmaps.cache",
+    "CacheReport": "pmgs_lib.pointmaps.filling",
+    "fill_cache": "pmgs_lib.pointmaps.filling",
+    "protocol_contexts": "pmgs_lib.pointmaps.filling",
+    "training_contexts": "pmgs_lib.pointmaps.filling",
+    "licence_notice": "pmgs_lib.pointmaps.licences",
+    "reduced_weights_server": "pmgs_lib.pointmaps.vggt.rehearsal",
 }
 
 

@@ -11,7 +11,7 @@ from pmgs_lib.cameras import Cameras
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.geometry.pose import quaternion_to_matrix
 from pmgs_lib.geometry.similarity import Similarity
-from pmgs_lib.pointmaps.base import PointmapSource
+from pmgs_lib.pointmaps.base import Evidence, Identity, Pointmap, PointmapSource
 from pmgs_lib.views import Views
 
 # Noise may not turn a surface behind the camera: depth keeps at least this share.
@@ -30,6 +30,8 @@ class DepthPointmap(PointmapSource):
     3
     """
 
+    evidence: tuple[Evidence, ...] = ("depth", "cameras")
+
     def __init__(
         self, noise: float = 0.02, seed: int = 0, largest_scale: float = 2.0, largest_shift: float = 1.0
     ) -> None:
@@ -41,7 +43,17 @@ class DepthPointmap(PointmapSource):
         self.noise, self.seed = noise, seed
         self.largest_scale, self.largest_shift = largest_scale, largest_shift
 
-    def points(self, context: Views, key: str | tuple[str, ...]) -> Float[Tensor, "*batch view h w 3"]:
+    @property
+    def identity(self) -> Identity:
+        return {
+            "source": "depth",
+            "noise": self.noise,
+            "seed": self.seed,
+            "largest_scale": self.largest_scale,
+            "largest_shift": self.largest_shift,
+        }
+
+    def pointmap(self, context: Views, key: str | tuple[str, ...]) -> Pointmap:
         if context.depth is None:
             raise ParameterError(
                 f"DepthPointmap: {key or 'the scene'} has no known depth, expected it in Views.depth: "
@@ -53,7 +65,7 @@ class DepthPointmap(PointmapSource):
         scenes = [
             self._scene(depth, Cameras(*camera)) for depth, *camera in zip(depths, poses, intrinsics, strict=True)
         ]
-        return torch.stack(scenes).reshape(*context.depth.shape, 3)
+        return Pointmap(torch.stack(scenes).reshape(*context.depth.shape, 3))
 
     def _scene(self, depth: Float[Tensor, "view h w"], cameras: Cameras) -> Float[Tensor, "view h w 3"]:
         generator = torch.Generator().manual_seed(self._scene_seed(depth, cameras))

@@ -9,7 +9,7 @@ from pmgs_lib.errors import ParameterError
 from pmgs_lib.geometry.pose import quaternion_to_matrix
 from pmgs_lib.geometry.similarity import similarity_transform
 from pmgs_lib.losses import PointmapLoss
-from pmgs_lib.pointmaps import SOURCES, DepthPointmap, PointmapSource, build_pointmap_source
+from pmgs_lib.pointmaps import SOURCES, DepthPointmap, Pointmap, PointmapSource, build_pointmap_source
 from pmgs_lib.views import Views
 
 
@@ -118,17 +118,19 @@ def test_unusable_options_are_refused(options):
 
 def test_a_source_of_the_wrong_shape_is_caught(rng):
     class Flat(PointmapSource):
-        def points(self, context, key):
-            return torch.zeros(5, 3)
+        def pointmap(self, context, key):
+            return Pointmap(torch.zeros(2, 5, 5, 3))
 
-    with pytest.raises(ParameterError, match=r"Flat: returned points of shape \(5, 3\), expected \(2, 12, 16, 3\)"):
+    with pytest.raises(
+        ParameterError, match=r"Flat: returned points of shape \(2, 5, 5, 3\), expected \(2, 12, 16, 3\)"
+    ):
         Flat()(scenes(rng=rng))
 
 
 def test_registry():
-    assert sorted(SOURCES) == ["depth"]
+    assert sorted(SOURCES) == ["cached", "depth", "depth-anything-3", "vggt", "vggt-depth"]
     assert build_pointmap_source("depth", noise=0.1, seed=7).seed == 7
-    with pytest.raises(ParameterError, match="no source is called 'vggt2', expected one of depth"):
+    with pytest.raises(ParameterError, match="no source is called 'vggt2', expected one of depth, vggt"):
         build_pointmap_source("vggt2")
     with pytest.raises(ParameterError, match="depth has no option 'noize', expected some of noise"):
         build_pointmap_source("depth", noize=0.1)
