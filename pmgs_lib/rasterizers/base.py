@@ -34,9 +34,9 @@ class RenderingSettings(BaseModel):
     """How Gaussians of one model are meant to be rendered.
 
     near_plane: Gaussians nearer than this are culled, in world units. near_plane_factor: if given, the near plane is
-    this times the scene's own near distance instead (released DepthSplat: 0.2). centered_principal_point: move the
-    principal point to the middle of the picture. max_degree: harmonics above it are ignored. background: RGB behind
-    everything.
+    this times the scene's own near distance instead (released DepthSplat: 0.2). centered_principal_point: draw the
+    symmetric frustum of a camera's opening angles, whatever its principal point (see `symmetric_frustum`). max_degree:
+    harmonics above it are ignored. background: RGB behind everything.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

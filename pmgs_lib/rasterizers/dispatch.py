@@ -111,9 +111,7 @@ def render_with_settings(
     `near` is a number or has the Gaussians' batch shape; it matters only with `settings.near_plane_factor`.
     """
     if settings.centered_principal_point:
-        intrinsics = cameras.intrinsics.clone()
-        intrinsics[..., :2, 2] = 0.5
-        cameras = replace(cameras, intrinsics=intrinsics)
+        cameras = replace(cameras, intrinsics=symmetric_frustum(cameras.intrinsics))
     if settings.max_degree is not None:
         gaussians = replace(gaussians, harmonics=gaussians.harmonics[..., : (settings.max_degree + 1) ** 2, :])
     background = settings.background if any(settings.background) else None
@@ -127,6 +125,22 @@ def render_with_settings(
         at = tuple(index.tolist())
         scenes.append(rasterize(gaussians[at], cameras[at], height, width, near_plane=plane, **options))
     return Rendering(*(torch.stack([getattr(s, f.name) for s in scenes]).unflatten(0, axes) for f in fields(Rendering)))
+
+
+def symmetric_frustum(intrinsics: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Normalised intrinsics with the principal point in the middle and the same opening angles, as pixelSplat's code
+    and its descendants render: the angles are those between the rays at the middles of opposite borders.
+
+    A camera whose principal point is in the middle stays as it is; another one loses its shift, and a shift changes the
+    angles a little.
+    """
+    borders = intrinsics.new_tensor([[0, 0.5, 1], [1, 0.5, 1], [0.5, 0, 1], [0.5, 1, 1]], dtype=torch.float64)
+    rays = torch.nn.functional.normalize(borders @ torch.linalg.inv(intrinsics.double()).mT, dim=-1)
+    first, last = rays[..., 0::2, :], rays[..., 1::2, :]
+    half_tangents = (last - first).norm(dim=-1) / (last + first).norm(dim=-1)
+    middle = torch.full_like(half_tangents, 0.5)
+    columns = torch.cat([torch.diag_embed(0.5 / half_tangents), middle[..., None]], dim=-1)
+    return torch.cat([columns.to(intrinsics), intrinsics[..., 2:, :]], dim=-2)
 
 
 @lru_cache

@@ -1,6 +1,7 @@
 """The call itself: batches, settings, the choice of a backend, and what is refused."""
 
 import logging
+import math
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from drawing_laws import camera, random_gaussians
 from pmgs_lib import Cameras, Gaussians
 from pmgs_lib.errors import BackendError, ParameterError
 from pmgs_lib.rasterizers import BACKENDS, RenderingSettings, choose_backend, rasterize, render_with_settings
-from pmgs_lib.rasterizers.dispatch import build_rasterizer
+from pmgs_lib.rasterizers.dispatch import build_rasterizer, symmetric_frustum
 from pmgs_lib.rasterizers.gsplat import GsplatRasterizer
 
 DRAWING_HERE = ["cpu", "reference"]
@@ -78,16 +79,31 @@ def test_near_plane_culls_what_is_nearer(backend, rng):
 def test_settings_are_carried_out(rng):
     scene, view = random_gaussians(rng, degree=3), camera()
     settings = RenderingSettings(centered_principal_point=True, max_degree=1, background=(1.0, 0.5, 0.0))
-    centered = view.intrinsics.clone()
-    centered[:2, 2] = 0.5
     expected = rasterize(
         replace(scene, harmonics=scene.harmonics[:, :4]),
-        Cameras(view.world_from_camera, centered),
+        Cameras(view.world_from_camera, symmetric_frustum(view.intrinsics)),
         *(20, 30),
         background=(1.0, 0.5, 0.0),
     )
     assert torch.equal(render_with_settings(scene, view, 20, 30, settings, near=1.0).color, expected.color)
     assert view.intrinsics[0, 2] != 0.5
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (3, 1, 2)], ids=str)
+def test_symmetric_frustum_keeps_a_camera_whose_principal_point_is_in_the_middle(batch):
+    intrinsics = torch.tensor([[0.9, 0, 0.5], [0, 1.4, 0.5], [0, 0, 1]]).repeat(*batch, 1, 1)
+    torch.testing.assert_close(symmetric_frustum(intrinsics), intrinsics, rtol=3e-7, atol=0)
+
+
+def test_symmetric_frustum_has_the_opening_angle_of_the_shifted_camera():
+    focal, shift = 0.9, 0.1
+    intrinsics = torch.tensor([[focal, 0, 0.5 + shift], [0, 1.4, 0.5], [0, 0, 1]], dtype=torch.float64)
+    found = symmetric_frustum(intrinsics)
+    angle = math.atan((0.5 + shift) / focal) + math.atan((0.5 - shift) / focal)
+    assert found[0, 0].item() == pytest.approx(0.5 / math.tan(angle / 2), rel=1e-12)
+    # The shift to the side makes the rays through the upper and lower border longer, and so nearer to each other.
+    assert found[1, 1].item() == pytest.approx(1.4 * math.hypot(1, shift / focal), rel=1e-12)
+    assert found[:2, 2].tolist() == [0.5, 0.5]
 
 
 def test_every_scene_has_its_own_near_plane(rng):
