@@ -15,7 +15,7 @@ from pmgs_lib.cameras import Cameras
 from pmgs_lib.gaussians import Gaussians
 from pmgs_lib.geometry.harmonics import change_of_basis, harmonics_basis
 from pmgs_lib.geometry.pose import matrix_to_quaternion, quaternion_multiply
-from pmgs_lib.models.released_harmonics import RENDERED_DEGREE, library_from_released, released_harmonics_world
+from pmgs_lib.models.released_harmonics import RENDERED_DEGREE, library_from_released, released_turn
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,34 @@ def world_gaussians(local: CameraGaussians, cameras: Cameras, released_harmonics
     those that their renderer never reads are left out; otherwise they are in the library's basis along the axes of the
     camera.
     """
-    rotation = cameras.world_from_camera[..., :3, :3]
     degree = int(local.harmonics.shape[-2] ** 0.5) - 1
-    if released_harmonics:
-        degree = min(degree, RENDERED_DEGREE)
-        matrix = library_from_released(degree).to(rotation)
-        read = local.harmonics[..., : (degree + 1) ** 2, :]
-        harmonics = matrix @ released_harmonics_world(read, rotation)
-    else:
-        harmonics = change_of_basis(harmonics_basis, degree, rotation)[:, :, None] @ local.harmonics
+    return turned_gaussians(local, cameras, world_turn(cameras, degree, released_harmonics))
+
+
+def world_turn(
+    cameras: Cameras, degree: int, released_harmonics: bool
+) -> Float[Tensor, "batch view coefficient coefficient_in"]:
+    """What harmonics of `degree` in each camera's axes are multiplied with to be the library's in the world.
+
+    `released_harmonics` as in `world_gaussians`; what their renderer never reads has no column.
+    """
+    rotation = cameras.world_from_camera[..., :3, :3]
+    if not released_harmonics:
+        return change_of_basis(harmonics_basis, degree, rotation)
+    degree = min(degree, RENDERED_DEGREE)
+    return library_from_released(degree).to(rotation) @ released_turn(rotation, degree)
+
+
+def turned_gaussians(
+    local: CameraGaussians, cameras: Cameras, turn: Float[Tensor, "batch view coefficient coefficient_in"]
+) -> Gaussians:
+    """`world_gaussians` with the matrix for the harmonics given (see `world_turn`)."""
+    turn = turn[:, :, None, :, :, None]
+    # Term by term: a product of matrices would copy the matrix for each Gaussian.
+    harmonics = turn[..., 0, :] * local.harmonics[..., :1, :]
+    for number in range(1, turn.shape[-2]):
+        harmonics = harmonics + turn[..., number, :] * local.harmonics[..., number : number + 1, :]
+    rotation = cameras.world_from_camera[..., :3, :3]
     turned = quaternion_multiply(matrix_to_quaternion(rotation)[:, :, None], local.quaternions)
     parts = (local.means_world, local.scales, turned, local.opacities, harmonics)
     return Gaussians(*(part.flatten(1, 2) for part in parts))

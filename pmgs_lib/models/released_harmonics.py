@@ -34,12 +34,19 @@ def library_from_released(degree: int) -> Float[Tensor, "coefficient coefficient
 def released_harmonics_world(
     harmonics: Float[Tensor, "batch view gaussian coefficient 3"], rotation: Float[Tensor, "batch view 3 3"]
 ) -> Float[Tensor, "batch view gaussian coefficient 3"]:
-    """Camera to world rotation as released: in e3nn's basis, whose signs differ from the rendered one for odd orders.
+    """Camera to world rotation as released; the result is what the released code hands to its renderer.
 
-    `rotation` is world from camera. The result is what the released code hands to its renderer.
+    `rotation` is world from camera.
     """
-    axes = RELEASED_AXES.to(rotation)
     degree = int(harmonics.shape[-2] ** 0.5) - 1
+    return released_turn(rotation, degree)[:, :, None] @ harmonics
+
+
+def released_turn(
+    rotation: Float[Tensor, "batch view 3 3"], degree: int
+) -> Float[Tensor, "batch view coefficient coefficient"]:
+    """Matrix of `released_harmonics_world`: in e3nn's basis, whose signs differ from ours for odd orders."""
+    axes = RELEASED_AXES.to(rotation)
     turn = change_of_basis(harmonics_basis, degree, axes @ rotation @ axes.mT)
     signs = torch.cat([(-1.0) ** torch.arange(-level, level + 1) for level in range(degree + 1)]).to(rotation)
-    return (signs[:, None] * turn * signs)[:, :, None] @ harmonics
+    return signs[:, None] * turn * signs

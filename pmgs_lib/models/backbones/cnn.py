@@ -51,6 +51,8 @@ class ResidualPyramid(nn.Module):
     (`early`).
     """
 
+    regions = ("forward",)
+
     def __init__(self, channels: tuple[int, int, int], channels_out: int, lowest: int, early: bool = False) -> None:
         super().__init__()
         first, second, third = channels

@@ -78,6 +78,8 @@ class LayerScale(nn.Module):
 class Block(nn.Module):
     """Attention, then feed-forward, each after a norm and scaled before the sum."""
 
+    regions = ("forward",)
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1 = LayerNorm(width)
@@ -136,7 +138,8 @@ class DinoV2(nn.Module):
         for number, block in enumerate(self.blocks):
             tokens = block(tokens)
             if number in self.config.taps:
-                taps.append(self.norm(tokens)[:, 1:].mT.unflatten(-1, grid))
+                # Under autocast the sums of the blocks are in full precision; what is handed on need not be.
+                taps.append(self.norm(tokens)[:, 1:].to(patches.dtype).mT.unflatten(-1, grid))
         return tuple(taps)
 
     def position_code(self, rows: int, columns: int) -> Float[Tensor, "1 token width"]:

@@ -3,13 +3,15 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pmgs_lib.models.aligned import AlignedConv2d
+
 
 class ConvRegressor(nn.Sequential):
     """Two convolutions with a GELU between them; takes the number of views of a scene and has no use for it."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__(
-            nn.Conv2d(channels_in, channels, 3, padding=1), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1)
+            AlignedConv2d(channels_in, channels, 3, padding=1), nn.GELU(), nn.Conv2d(channels, channels, 3, padding=1)
         )
 
     def forward(

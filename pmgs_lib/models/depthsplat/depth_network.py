@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pmgs_lib.models.backbones.cnn import IMAGENET_MEAN, IMAGENET_STD, ResidualPyramid
 from pmgs_lib.models.backbones.dinov2 import DinoV2
 from pmgs_lib.models.base import full_precision
+from pmgs_lib.models.by_views import by_views
 from pmgs_lib.models.depthsplat.config import DepthSplatConfig
 from pmgs_lib.models.depthsplat.upsampler import FUSION, FusedDpt, resize
 from pmgs_lib.models.matching.cost_volume import coarse_candidates, fine_candidates, frame_range, matching_cost
@@ -34,6 +35,8 @@ class DepthEstimate:
 class FeaturePyramid(nn.Module):
     """The same features at the sizes of all scales: kept at the coarse one, doubled at the fine one."""
 
+    regions = ("forward",)
+
     def __init__(self, channels: int, scales: int) -> None:
         super().__init__()
         self.stages = nn.ModuleList([nn.Identity()])
@@ -47,7 +50,12 @@ class FeaturePyramid(nn.Module):
 
 
 class DepthPredictor(nn.Module):
-    """z-depth of every view of a batch of scenes, from two views on."""
+    """z-depth of every view of a batch of scenes, from two views on.
+
+    `views_at_once`: on how many frames the parts work together that see each frame for itself; None for all.
+    """
+
+    views_at_once: int | None = None
 
     def __init__(self, config: DepthSplatConfig) -> None:
         super().__init__()
@@ -90,7 +98,7 @@ class DepthPredictor(nn.Module):
         batch, views = context.images.shape[:2]
         images = (context.images.flatten(0, 1) - self.mean) / self.std
         neighbours = nearest_views(context.cameras.centers, self.config.nearest_views, self.config.all_pairs_up_to)
-        cnn = self.backbone(images)
+        cnn = by_views(self.backbone, self.views_at_once, images)
         low = self.transformer(cnn.low.unflatten(0, (batch, views)), neighbours).flatten(0, 1)
         taps, mono = self.monocular(images)
         matching = self.mv_pyramid(low) if self.config.scales > 1 else [low]
@@ -115,7 +123,8 @@ class DepthPredictor(nn.Module):
         height, width = images.shape[-2:]
         patch = self.config.vit.patch
         fitting = resize(images, (height // patch * patch, width // patch * patch))
-        taps = tuple(resize(tap, (height // 8, width // 8)) for tap in self.pretrained(fitting))
+        tapped = by_views(self.pretrained, self.views_at_once, fitting)
+        taps = tuple(resize(tap, (height // 8, width // 8)) for tap in tapped)
         lowest = self.config.lowest
         return taps, taps[-1] if lowest == 8 else resize(taps[-1], (height // lowest, width // lowest))
 
@@ -164,7 +173,7 @@ class DepthPredictor(nn.Module):
         self, inverse_depth: Float[Tensor, "frame row column"], context: Views, taps: tuple, features: dict[str, Tensor]
     ) -> Float[Tensor, "frame h w"]:
         """Inverse depth at image size: resized, corrected by the upsampler, and cut at the depth range."""
-        correction = full_precision(self.upsampler(taps, features)[:, 0])
+        correction = full_precision(by_views(self.upsampler, self.views_at_once, taps, features)[:, 0])
         size = (context.height, context.width)
         near, far = (
             full_precision(x).repeat_interleave(context.count)[:, None, None] for x in (context.near, context.far)

@@ -21,7 +21,9 @@ from pmgs_lib.models.pixel_gaussians import (
     harmonics_mask,
     pixel_footprint,
     pixel_means,
+    turned_gaussians,
     world_gaussians,
+    world_turn,
     z_depth_from_ray_length,
 )
 from pmgs_lib.views import Views
@@ -36,6 +38,8 @@ class GaussianAdapter(nn.Module):
 
     In order: opacity, confidence if configured, offset x and y, scale 3, quaternion xyzw, harmonics colour by colour.
     """
+
+    regions = ("world_gaussians",)
 
     def __init__(self, config: AdapterConfig) -> None:
         super().__init__()
@@ -114,3 +118,17 @@ class GaussianAdapter(nn.Module):
     def to_gaussians(self, local: CameraGaussians, cameras: Cameras) -> Gaussians:
         """Gaussians in the world, all views of a scene one after the other, in the library's conventions."""
         return world_gaussians(local, cameras, self.config.released_harmonics)
+
+    def turn(self, cameras: Cameras) -> Float[Tensor, "batch view coefficient coefficient_in"]:
+        """What the harmonics of each view are multiplied with on their way to the world."""
+        return world_turn(cameras, self.config.harmonics_degree, self.config.released_harmonics)
+
+    def world_gaussians(
+        self,
+        raw: Float[Tensor, "batch view channel h w"],
+        depth: Float[Tensor, "batch view h w"],
+        context: Views,
+        turn: Float[Tensor, "batch view coefficient coefficient_in"],
+    ) -> Gaussians:
+        """`to_gaussians` of what `forward` makes, with the `turn` of the cameras given."""
+        return turned_gaussians(self(raw, depth, context), context.cameras, turn)

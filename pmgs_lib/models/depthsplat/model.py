@@ -12,12 +12,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pmgs_lib.models.aligned import AlignedConv2d
 from pmgs_lib.models.base import Prediction
+from pmgs_lib.models.by_views import by_views
 from pmgs_lib.models.checks import check_context
 from pmgs_lib.models.depthsplat.color_branch import ColorFrames, build_features, build_regressor
 from pmgs_lib.models.depthsplat.config import DepthSplatConfig
 from pmgs_lib.models.depthsplat.depth_network import DepthEstimate, DepthPredictor
 from pmgs_lib.models.depthsplat.gaussian_adapter import GaussianAdapter
+from pmgs_lib.models.matching.unet import UNetRegressor
 from pmgs_lib.views import Views
 
 # Raw value that untrained confidences start from, as released.
@@ -29,7 +32,12 @@ class DepthSplat(nn.Module):
 
     Call it with context views of batch shape `(batch,)`; sides must be multiples of `config.multiple`. In training mode
     the prediction carries the coarse estimates as `intermediates`; they share everything but depth with the final one.
+
+    `views_at_once`: on how many frames the parts work together that see each frame for itself; None for all.
     """
+
+    regions = ("frames_to_raw",)
+    views_at_once: int | None = None
 
     def __init__(self, config: DepthSplatConfig) -> None:
         super().__init__()
@@ -47,9 +55,9 @@ class DepthSplat(nn.Module):
         width = self.gaussian_adapter.channels
         hidden = width * color.head_expansion
         self.gaussian_head = nn.Sequential(
-            nn.Conv2d(width_in, hidden, 3, padding=1, padding_mode="replicate"),
+            AlignedConv2d(width_in, hidden, 3, padding=1, padding_mode="replicate"),
             nn.GELU(),
-            nn.Conv2d(hidden, width, 3, padding=1, padding_mode="replicate"),
+            AlignedConv2d(hidden, width, 3, padding=1, padding_mode="replicate"),
         )
         self._initialise_head(color.initial_opacity)
 
@@ -83,10 +91,11 @@ class DepthSplat(nn.Module):
         frames = self.color_frames(context, estimate)
         raw = self.raw_gaussians(frames, views).unflatten(0, (batch, views))
         adapter, predictions = self.gaussian_adapter, []
+        turn = adapter.turn(context.cameras)
         with torch.autocast(raw.device.type, enabled=False):
             confidence = adapter.confidence(raw, frames.match_probability.unflatten(0, (batch, views)))
             for depth in estimate.depths:
-                gaussians = adapter.to_gaussians(adapter(raw, depth, context), context.cameras)
+                gaussians = adapter.world_gaussians(raw, depth, context, turn)
                 depth = adapter.z_depth(depth, context.cameras)
                 predictions.append(Prediction(gaussians, depth, self.config.rendering, confidence=confidence))
         return predictions
@@ -108,6 +117,13 @@ class DepthSplat(nn.Module):
         Every step but a U-Net regressor treats each frame for itself, so with another regressor the frames may be any
         part of all, with any divisor of their number as `views`.
         """
+        if isinstance(self.gaussian_regressor, UNetRegressor):
+            return self.frames_to_raw(frames, views)
+        parts = (frames.images, frames.depth, frames.match_probability, frames.taps, frames.features)
+        return by_views(lambda *own: self.frames_to_raw(ColorFrames(*own), 1), self.views_at_once, *parts)
+
+    def frames_to_raw(self, frames: ColorFrames, views: int) -> Float[Tensor, "frame channel h w"]:
+        """`raw_gaussians` of all these frames at once."""
         features = self.feature_upsampler(frames.taps, frames.features)
         parts = [frames.images, frames.depth, frames.match_probability, features]
         regressed = self.gaussian_regressor(torch.cat([x.to(features.dtype) for x in parts], dim=1), views)

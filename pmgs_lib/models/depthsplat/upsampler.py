@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pmgs_lib.models.aligned import HALF_BYTES, AlignedConv2d
 from pmgs_lib.models.depthsplat.config import DptConfig
 
 # What is concatenated, in this order, at 1/2, 1/4 and 1/8 of the image for (scales, upsample). "tap" is the head's own
@@ -56,7 +57,11 @@ class FusionBlock(nn.Module):
     ) -> Float[Tensor, "frame channel row_out column_out"]:
         if finer is not None:
             x = x + self.resConfUnit1(finer)
-        return self.out_conv(resize(self.resConfUnit2(x), size))
+        x = self.resConfUnit2(x)
+        if x.element_size() == HALF_BYTES:
+            # Pixel by pixel and linear, the convolution may come first, where there are four times fewer pixels.
+            return resize(self.out_conv(x), size)
+        return self.out_conv(resize(x, size))
 
 
 class Scratch(nn.Module):
@@ -88,6 +93,8 @@ class FusedDpt(nn.Module):
     channel (a correction of depth that starts at zero), else `config.features` channels.
     """
 
+    regions = ("forward",)
+
     def __init__(
         self,
         config: DptConfig,
@@ -109,7 +116,7 @@ class FusedDpt(nn.Module):
             ]
         )
         self.concat_projects = nn.ModuleList(
-            nn.Conv2d(sum(channels.get(name, width) for name in names), width, 1)
+            AlignedConv2d(sum(channels.get(name, width) for name in names), width, 1)
             for names, width in zip(order, (first, second, third), strict=True)
         )
         self.scratch = Scratch(widths, config.features, _depth_output(config.features) if output else None)

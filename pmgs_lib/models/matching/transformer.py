@@ -60,6 +60,8 @@ class AttentionLayer(nn.Module):
 class TransformerBlock(nn.Module):
     """Self-attention inside each view, then attention to the neighbour views."""
 
+    regions = ("forward",)
+
     def __init__(self, width: int, feed_forward_factor: int) -> None:
         super().__init__()
         self.self_attn = AttentionLayer(width)

@@ -176,6 +176,8 @@ class CrossViewSequential(nn.Sequential):
 class UNetRegressor(CrossViewSequential):
     """A convolution to the U-Net's width, the U-Net that looks across views, and a last convolution."""
 
+    regions = ("forward",)
+
     def __init__(
         self,
         channels_in: int,
