@@ -1,8 +1,9 @@
 """`pmgs`: a table of verbs, each one call of a library function. Arguments are read off that function's signature.
 
 Parameters without a default and positional-only ones are arguments, the others options (`set_` is `--set`); `bool`
-is a flag, `Literal` a choice, a sequence an option that may be repeated. A text that comes back is printed, a number
-is the exit status.
+is a flag, `Literal` a choice, a sequence an option that may be repeated. A configuration as parameter stands for its
+fields: an option each, with their descriptions, sequences as a list with commas. A text that comes back is printed, a
+number is the exit status.
 """
 
 import argparse
@@ -27,6 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "scenes": ("pmgs_lib.data.commands:scenes", "make embedded scenes"),
     "import": ("pmgs_lib.data.commands:import_", "turn a capture into a scene"),
     "inspect": ("pmgs_lib.data.commands:inspect", "look at a scene before spending time on it"),
+    "render": ("pmgs_lib.export.commands:render", "Gaussians, depth, novel views and a video of a scene"),
     "train": ("pmgs_lib.training.run:train_from_file", "train as a YAML file says"),
 }
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
@@ -63,9 +65,16 @@ def _overview() -> str:
 def _call(verb: str, function: Callable[..., Any], given: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"pmgs {verb}", description=inspect.getdoc(function))
     parameters = inspect.signature(function).parameters
-    for parameter in parameters.values():
-        _add(parser, parameter)
+    configurations = {name: p.annotation for name, p in parameters.items() if hasattr(p.annotation, "model_fields")}
+    for name, parameter in parameters.items():
+        if name not in configurations:
+            _add(parser, parameter)
+    for configuration in configurations.values():
+        _add_fields(parser, configuration)
     values = vars(parser.parse_args(given))
+    for name, configuration in configurations.items():
+        fields = {field: values.pop(field) for field in configuration.model_fields if field in values}
+        values[name] = configuration.build(fields, "options")
     positional = [
         values.pop(name) for name, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_ONLY
     ]
@@ -97,6 +106,21 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter) -> None:
         )
     else:
         parser.add_argument(option, dest=parameter.name, **settings)
+
+
+def _add_fields(parser: argparse.ArgumentParser, configuration: Any) -> None:
+    """An option for each field; what is not given is left to the field's default, values are read by the field."""
+    for name, field in configuration.model_fields.items():
+        kind = _without_none(field.annotation)
+        known = "" if field.default in (None, ()) or field.is_required() else f" (default: {field.default})"
+        settings: dict[str, Any] = {"help": f"{field.description}{known}", "dest": name, "default": argparse.SUPPRESS}
+        if typing.get_origin(kind) is Literal:
+            settings["choices"] = typing.get_args(kind)
+        elif typing.get_origin(kind) in (list, tuple):
+            settings |= {"type": lambda text: text.split(","), "metavar": "A,B,..."}
+        elif kind is bool:
+            settings["action"] = argparse.BooleanOptionalAction
+        parser.add_argument(f"--{name.replace('_', '-')}", required=field.is_required(), **settings)
 
 
 def _without_none(annotation: Any) -> Any:

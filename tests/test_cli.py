@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from pydantic import Field
 
 from pmgs_lib import cli
 from pmgs_lib._lazy import load_object
+from pmgs_lib.data.config import Config
 from pmgs_lib.errors import DataError, RunError
 
 CALLS = []
@@ -86,3 +88,52 @@ def test_every_verb_leads_to_a_documented_function(verb, capsys):
         cli.main([verb, "--help"])
     assert ended.value.code == 0
     assert "usage: pmgs " in capsys.readouterr().out
+
+
+class Wish(Config):
+    count: int = Field(description="how many")
+    names: tuple[str, ...] = Field((), description="what they are called")
+    kind: Literal["a", "b"] | None = Field("a", description="which kind")
+    deep_copy: bool = False
+    rate: float = Field(0.5, gt=0)
+
+
+def wishing(source: str, /, *, wish: Wish) -> str:
+    """What it wishes."""
+    return f"{source}: {wish!r}"
+
+
+@pytest.fixture
+def wishes(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "load_object", lambda address: wishing)
+
+    def call(*arguments):
+        status = cli.main(["run", *arguments])
+        return (status, *capsys.readouterr())
+
+    return call
+
+
+def test_a_configuration_is_an_option_for_each_field(wishes):
+    status, said, _ = wishes("x", "--count", "3", "--names", "p,q", "--kind", "b", "--deep-copy", "--rate", "2")
+    assert (status, said) == (0, f"x: {Wish(count=3, names=('p', 'q'), kind='b', deep_copy=True, rate=2.0)!r}\n")
+    assert wishes("x", "--count", "3") == (0, f"x: {Wish(count=3)!r}\n", "")
+
+
+def test_a_field_refuses_its_value_in_one_line(wishes):
+    status, said, error = wishes("x", "--count", "3", "--rate", "-1")
+    assert (status, said) == (2, "")
+    assert error.startswith("pmgs run: options: rate: Input should be greater than 0")
+    assert error.count("\n") == 1
+
+
+def test_a_required_field_is_a_required_option_and_descriptions_are_shown(wishes, capsys):
+    for arguments in (["x"], ["x", "--count", "1", "--kind", "c"], ["x", "--count", "1", "--names"]):
+        with pytest.raises(SystemExit) as ended:
+            wishes(*arguments)
+        assert ended.value.code == 2
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        wishes("--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--count COUNT how many --names A,B,... what they are called --kind {a,b} which kind (default: a)" in said

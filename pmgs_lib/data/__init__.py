@@ -23,6 +23,7 @@ NAMES = {
     "save_protocol": "pmgs_lib.data.protocols",
     "protocol_names": "pmgs_lib.data.protocols",
     "capture_protocol": "pmgs_lib.data.capture_protocols",
+    "open_scenes": "pmgs_lib.data.scene_source",
     "import_capture": "pmgs_lib.data.importers",
     "CaptureManifest": "pmgs_lib.data.manifests",
     "read_manifest": "pmgs_lib.data.manifests",

@@ -1,4 +1,4 @@
-"""What leaves the suite as files: splats, pictures, videos. Each is written whole or not at all."""
+"""What leaves the suite as files: splats, pictures, videos, all of a reconstruction. Each is written whole or not."""
 
 from pmgs_lib._lazy import lazy_names
 
@@ -8,6 +8,13 @@ NAMES = {
     "save_image": "pmgs_lib.export.images",
     "save_depth": "pmgs_lib.export.images",
     "write_video": "pmgs_lib.export.video",
+    "stream_video": "pmgs_lib.export.video",
+    "Reconstruction": "pmgs_lib.export.reconstruction",
+    "reconstruct": "pmgs_lib.export.reconstruction",
+    "render_path": "pmgs_lib.export.reconstruction",
+    "camera_path": "pmgs_lib.export.reconstruction",
+    "SaveSettings": "pmgs_lib.export.parts",
+    "save_reconstruction": "pmgs_lib.export.saving",
     "write_nerfstudio": "pmgs_lib.export.nerfstudio",
 }
 

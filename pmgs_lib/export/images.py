@@ -25,7 +25,7 @@ def save_image(path: str | os.PathLike[str], image: Float[Tensor, "3 h w"]) -> N
     """Write one image in [0, 1] as PNG. Raises `ParameterError` when it holds NaN, which has no colour."""
     if not bool(image.isfinite().all()):
         raise ParameterError(f"save_image {path}: the image holds NaN or infinity; look at what produced it")
-    _save_png(path, image_to_uint8(image))
+    save_pixels(path, image_to_uint8(image))
 
 
 def depth_colors(depth: Float[Tensor, "h w"], near: int | float, far: int | float) -> UInt8[np.ndarray, "h w 3"]:
@@ -42,12 +42,18 @@ def depth_colors(depth: Float[Tensor, "h w"], near: int | float, far: int | floa
 def save_depth(path: str | os.PathLike[str], depth: Float[Tensor, "h w"], near: int | float, far: int | float) -> None:
     """Write a z-depth map twice: colours as PNG at `path`, the numbers (float32, world units) beside it as `.npy`."""
     target = Path(path)
-    with replaced_atomically(target.with_suffix(".npy")) as sibling, sibling.open("wb") as stream:
+    save_raw_depth(target.with_suffix(".npy"), depth)
+    save_pixels(target, depth_colors(depth, near, far))
+
+
+def save_raw_depth(path: str | os.PathLike[str], depth: Float[Tensor, "h w"]) -> None:
+    """Write the numbers of a z-depth map, float32 in world units, as `.npy`."""
+    with replaced_atomically(path) as sibling, sibling.open("wb") as stream:
         np.save(stream, depth.detach().cpu().float().numpy(), allow_pickle=False)
-    _save_png(target, depth_colors(depth, near, far))
 
 
-def _save_png(path: str | os.PathLike[str], pixels: UInt8[np.ndarray, "h w 3"]) -> None:
+def save_pixels(path: str | os.PathLike[str], pixels: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Write bytes with channels last as PNG."""
     if Path(path).suffix.lower() != ".png":
         raise ParameterError(f"save {path}: pictures are written as PNG, expected a name that ends in .png")
     with replaced_atomically(path) as sibling:

@@ -1,7 +1,11 @@
 """Videos that play inline in a notebook or a report."""
 
+import itertools
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -22,23 +26,60 @@ def write_video(
     Height and width must be even, as the format stores colour at half resolution; `ParameterError` otherwise. When the
     encoder fails, `BackendError` repeats what it said and nothing is left at `path`.
     """
-    count, height, width = frames.shape[:3]
+    stream_video(path, [frames], fps)
+
+
+def stream_video(
+    path: str | os.PathLike[str], chunks: Iterable[UInt8[np.ndarray, "frame height width 3"]], fps: int | float = 30
+) -> int:
+    """`write_video` of frames that come in chunks of one size, of which only one is held; returns how many came.
+
+    Whatever `chunks` raises is passed on, and then nothing is left at `path`.
+    """
+    chunks = iter(chunks)
+    first = next(chunks, np.empty((0, 0, 0, 3), np.uint8))
+    count, height, width = first.shape[:3]
     if count == 0 or height % 2 or width % 2 or fps <= 0:
         raise ParameterError(
             f"write_video {path}: {count} frames of {height}x{width} at {fps} a second, expected at least one frame, "
             "an even height and width and a positive rate; crop a row or a column"
         )
     with replaced_atomically(path) as sibling:
-        _encode(sibling, frames, fps)
+        return _encode(sibling, itertools.chain([first], chunks), (height, width), fps)
 
 
-def _encode(path: Path, frames: UInt8[np.ndarray, "frame height width 3"], fps: int | float) -> None:
+def _encode(path: Path, chunks: Iterable[np.ndarray], size: tuple[int, int], fps: int | float) -> int:
     # The packaged ffmpeg is called directly: imageio_ffmpeg's own writer never looks at its exit status.
-    height, width = frames.shape[1:3]
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[1]}x{size[0]}", "-r", str(fps), "-i", "-"]
     encoder = ["-c:v", "libx264", "-crf", str(QUALITY), "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-f", "mp4"]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *source, *encoder, str(path)]
-    done = subprocess.run(command, input=np.ascontiguousarray(frames).data, capture_output=True, check=False)
-    if done.returncode != 0:
-        reason = done.stderr.decode(errors="replace").strip().replace("\n", "; ")
-        raise BackendError(f"write_video: ffmpeg ended with status {done.returncode} ({reason}); check disk and folder")
+    # Its messages go to a file: a pipe that nobody reads while frames are written would fill up and stop both sides.
+    with tempfile.TemporaryFile() as messages:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=messages)
+        try:
+            count = _feed(process, chunks, size)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if process.wait() != 0:
+            messages.seek(0)
+            reason = messages.read().decode(errors="replace").strip().replace("\n", "; ")
+            raise BackendError(
+                f"write_video: ffmpeg ended with status {process.returncode} ({reason}); check disk and folder"
+            )
+    return count
+
+
+def _feed(process: subprocess.Popen[bytes], chunks: Iterable[np.ndarray], size: tuple[int, int]) -> int:
+    count = 0
+    with suppress(BrokenPipeError), process.stdin as pipe:  # an encoder that gave up says why by its exit status
+        for chunk in chunks:
+            if chunk.shape[1:3] != size:
+                raise ParameterError(
+                    f"write_video: a frame of {chunk.shape[1]}x{chunk.shape[2]} after frames of {size[0]}x{size[1]}, "
+                    "expected one size; resize them"
+                )
+            pipe.write(np.ascontiguousarray(chunk).data)
+            count += len(chunk)
+    return count

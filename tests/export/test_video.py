@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pmgs_lib.errors import BackendError, ParameterError
-from pmgs_lib.export.video import write_video
+from pmgs_lib.export.video import stream_video, write_video
 
 
 def moving_gradient(count: int, height: int, width: int) -> np.ndarray:
@@ -61,3 +61,32 @@ def test_a_failing_encoder_is_an_error_and_leaves_nothing(tmp_path):
     with pytest.raises(BackendError, match="ffmpeg ended with status"):
         write_video(tmp_path / "orbit.mp4", moving_gradient(2, 32, 32), fps=1e30)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_chunks_give_the_same_file_as_all_frames_at_once(tmp_path):
+    frames = moving_gradient(7, 32, 48)
+    write_video(tmp_path / "whole.mp4", frames, fps=12)
+    assert stream_video(tmp_path / "chunks.mp4", (frames[i : i + 3] for i in (0, 3, 6)), fps=12) == 7
+    assert (tmp_path / "whole.mp4").read_bytes() == (tmp_path / "chunks.mp4").read_bytes()
+
+
+def test_a_chunk_of_another_size_is_refused_and_leaves_nothing(tmp_path):
+    chunks = [moving_gradient(2, 32, 48), moving_gradient(2, 48, 32)]
+    with pytest.raises(ParameterError, match="a frame of 48x32 after frames of 32x48"):
+        stream_video(tmp_path / "orbit.mp4", chunks)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_source_of_frames_raises_is_passed_on_and_leaves_nothing(tmp_path):
+    def frames():
+        yield moving_gradient(2, 32, 48)
+        raise KeyError("the renderer broke")
+
+    with pytest.raises(KeyError, match="the renderer broke"):
+        stream_video(tmp_path / "orbit.mp4", frames())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_chunks_are_no_video(tmp_path):
+    with pytest.raises(ParameterError, match="0 frames"):
+        stream_video(tmp_path / "orbit.mp4", iter(()))
