@@ -9,10 +9,10 @@ from pmgs_lib.cameras import Cameras
 from pmgs_lib.data import BoundedSampler, TrainingDataset, decode_image, open_dataset
 from pmgs_lib.data.dataset import mirrored, training_loader
 from pmgs_lib.data.folders import write_scenes
-from pmgs_lib.data.resize import fit, resize_depth, resize_image, resize_intrinsics
+from pmgs_lib.data.resize import Fit, fit, resize_depth, resize_image, resize_intrinsics
 from pmgs_lib.data.sampling import draw_generator
 from pmgs_lib.errors import DataError, ParameterError
-from pmgs_lib.views import Example
+from pmgs_lib.views import Example, Views
 
 
 @pytest.fixture
@@ -55,12 +55,27 @@ def test_resized_pixels_and_intrinsics_equal_the_released_code(parity, size):
     assert not torch.equal(resize_image(image, how, "bilinear"), expected)
 
 
-def test_resized_pixels_equal_those_of_pm_loss(shared):
-    recorded = np.load(shared / "parity" / "depthsplat" / "units_pmloss.npz")
+def test_resized_pixels_equal_those_of_pm_loss(parity):
+    recorded = np.load(parity / "depthsplat" / "units_pmloss.npz")
     image = torch.from_numpy(recorded["resize/in_u8"][0]).permute(1, 2, 0).contiguous()
     for size in ((64, 64), (64, 112)):
-        expected = torch.from_numpy(recorded[f"resize/out_u8_{size[0]}x{size[1]}"][0]).permute(1, 2, 0)
-        assert torch.equal(resize_image(image, fit(image.shape[:2], size), "bilinear"), expected)
+        name, how = f"{size[0]}x{size[1]}", fit(image.shape[:2], size)
+        expected = torch.from_numpy(recorded[f"resize/out_u8_{name}"][0]).permute(1, 2, 0)
+        assert torch.equal(resize_image(image, how, "bilinear"), expected)
+        k_in, k_out = (torch.from_numpy(recorded[f"resize/K_{which}"]) for which in ("in", name))
+        torch.testing.assert_close(resize_intrinsics(k_in, how, "kept"), k_out, atol=0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("state", ["main", "pmloss"])
+def test_cropped_intrinsics_and_mirrored_poses_equal_the_released_code(parity, state):
+    recorded = np.load(parity / "depthsplat" / f"units_{state}.npz")
+    crop = Fit(270, 480, 7, 16, 256, 448)
+    k_in, k_out = (torch.from_numpy(recorded[f"patch/K_{which}"]) for which in ("in_270x480", "out_p64"))
+    torch.testing.assert_close(resize_intrinsics(k_in, crop, "kept"), k_out, atol=0, rtol=1e-6)
+    poses, expected = (torch.from_numpy(recorded[f"reflect/extrinsics_{which}"]) for which in ("in", "out"))
+    cameras = Cameras(poses, torch.eye(3).repeat(len(poses), 1, 1))
+    views = Views(torch.rand(len(poses), 3, 4, 6), cameras, torch.tensor(1.0), torch.tensor(2.0))
+    assert torch.equal(mirrored(Example(views, views, "scene")).target.cameras.world_from_camera, expected)
 
 
 @pytest.mark.parametrize("size", [(48, 64), (32, 48), (40, 30), (24, 32), (17, 64)])
