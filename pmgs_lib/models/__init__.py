@@ -8,7 +8,7 @@ NAMES = {
     "named_config": "pmgs_lib.models.zoo",
     "load_checkpoint": "pmgs_lib.models.checkpoints",
     "read_card": "pmgs_lib.models.checkpoints",
-    "save_checkpoint": "pmgs_lib.models.checkpoints",
+    "save_checkpoint": "pmgs_lib.models.checkpoint_files",
     "Prediction": "pmgs_lib.models.base",
     "ModelConfig": "pmgs_lib.models.base",
 }

@@ -1,199 +1,130 @@
-"""Weights in files: our own (safetensors beside a JSON card) and those of released models. Always strict.
+"""Networks with trained weights: of the zoo by name, or from a file of ours or of a released project. Always strict.
 
-The safetensors file carries the model's configuration in its header, so weights and configuration change together; the
-card beside it says where they come from and which bytes it speaks of.
+A released file of the zoo is fetched, verified and read once. The copy kept of it as safetensors is used as long as it
+is one of exactly that file, by its digest.
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
-from importlib import resources
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pmgs_lib.data.files import replaced_atomically, write_json
-from pmgs_lib.errors import CheckpointError, PmgsError
+from pmgs_lib.data.downloads import cache_folder, downloads_folder, fetch_file, file_digest, recorded_digest
+from pmgs_lib.errors import CheckpointError
 from pmgs_lib.models.base import ModelConfig
-from pmgs_lib.models.zoo import MODELS, build_model, named_config, parse_config
+from pmgs_lib.models.checkpoint_files import card_of, check_card, read_safetensors, save_checkpoint
+from pmgs_lib.models.checkpoint_fit import models_that_fit
+from pmgs_lib.models.released_weights import our_names, read_released
+from pmgs_lib.models.strict_loading import filled
+from pmgs_lib.models.zoo import MODELS, named_config
+from pmgs_lib.models.zoo_entry import ModelEntry, ReleasedFile
 
-# So many keys of each sort are written out in an error; the others are counted.
-SHOWN_KEYS = 6
 PICKLE_SUFFIXES = {".pth", ".ckpt", ".pt"}
-
-
-def save_checkpoint(
-    path: str | Path, model: nn.Module, card: Mapping[str, Any], *, dtype: Literal["float32", "float16"] = "float32"
-) -> Path:
-    """Write the weights of a model and, beside them, their JSON card (same name, suffix `.json`).
-
-    `card` says how the weights came about (command, commit, seed, metrics ...); configuration, parameter count, dtype
-    and SHA-256 of the file are added. Both files are replaced atomically, the card last.
-    """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path}: weights are written as .safetensors; change the suffix")
-    number = getattr(torch, dtype)
-    state = {key: value.detach().cpu().to(number).contiguous() for key, value in model.state_dict().items()}
-    broken = [key for key, value in state.items() if not value.isfinite().all()]
-    if broken:
-        raise CheckpointError(f"{path}: not written, {_listed(broken)} not finite as {dtype}")
-    config = model.config.model_dump(mode="json")
-    with replaced_atomically(path) as sibling:
-        save_file(state, sibling, metadata={"config": json.dumps(config)})
-    facts = {
-        "config": config,
-        "parameters": sum(value.numel() for value in state.values()),
-        "dtype": dtype,
-        "sha256": _digest(path),
-    }
-    write_json(path.with_suffix(".json"), dict(card) | facts)
-    return path
+PACKAGE_WEIGHTS = Path(__file__).parent / "weights"
 
 
 def load_checkpoint(
     name_or_path: str | Path, *, config: str | ModelConfig | None = None, device: str | torch.device = "cpu"
 ) -> nn.Module:
-    """A network in evaluation mode with the weights of a file, or of the model that ships under a name.
+    """A network in evaluation mode with the weights of a model of the zoo, or of a file.
 
-    Our own files carry their configuration; for released `.pth` and `.ckpt` files it is taken from the file name, or
-    from `config` (a name of `MODELS` or a configuration). Keys and shapes must agree exactly. Released files are never
-    unpickled beyond plain tensors.
+    Weights of the zoo that do not ship with the library are fetched at first use and verified (see
+    `pmgs_lib.data.downloads`). Our own files carry their configuration; for others it is taken from the file name, or
+    from `config` (a name of `MODELS` or a configuration). Names and shapes must agree exactly: `CheckpointError` says
+    what does not, and which configuration would. In particular weights without a confidence channel do not load into
+    a configuration with one: the released code of PM-Loss makes up a row for it, and we do not.
     """
-    path = _find(name_or_path)
+    path, known = _find(name_or_path)
     if path.suffix == ".safetensors":
-        state, stored = _read_safetensors(path)
-        _check_card(path)
+        state, stored = read_safetensors(path)
+        state = state if stored else our_names(state)
+        if known is None:  # a copy of a released file is checked when it is found
+            check_card(path)
     elif path.suffix in PICKLE_SUFFIXES:
-        state, stored = _read_released(path), None
+        state, stored = read_released(path), None
     else:
         raise CheckpointError(f"{path}: has suffix {path.suffix!r}; expected .safetensors, .pth, .ckpt or .pt")
-    chosen = named_config(config) if isinstance(config, str) else config or stored or _config_by_file_name(path)
-    model = build_model(chosen)
-    _load_strictly(model, state, path)
-    return model.to(device).eval()
+    chosen = named_config(config) if isinstance(config, str) else config
+    chosen = chosen or stored or known or _config_by_file_name(path, state)
+    return filled(chosen, state, f"checkpoint {path}").to(device).eval()
 
 
 def read_card(name_or_path: str | Path) -> dict[str, Any]:
     """The JSON card of weights that this library wrote: how they came about, on what, and how good they were."""
-    path = _find(name_or_path).with_suffix(".json")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"card {path}: is missing or not readable as JSON ({error}); fetch it again") from error
+    return card_of(_find(name_or_path)[0])
 
 
 def embedded_weights(name: str) -> Path:
     """Where the weights of a model lie if they ship with the library."""
-    return Path(str(resources.files("pmgs_lib.models") / "weights" / f"{name}.safetensors"))
+    return PACKAGE_WEIGHTS / f"{name}.safetensors"
 
 
-def _find(name_or_path: str | Path) -> Path:
-    path = Path(name_or_path)
-    if str(name_or_path) in MODELS:
-        path = embedded_weights(str(name_or_path))
+def released_weights(name: str, entry: ModelEntry, file: ReleasedFile) -> Path:
+    """Our copy of a released file of the zoo, as safetensors with a card, in the cache; made if there is none yet.
+
+    A copy counts if its card names the source's digest: that of the file in the cache, or where only the copy was kept,
+    the recorded and published one. It is made anew otherwise.
+    """
+    copy, source = cache_folder() / "converted" / f"{name}.safetensors", downloads_folder() / file.name
+    if source.is_file() or recorded_digest(source) is None or not _is_copy(copy, _origin(file, source), entry):
+        source = fetch_file(file)
+        origin = _origin(file, source)
+        if not _is_copy(copy, origin, entry):
+            model = filled(entry.config, read_released(source), f"checkpoint {source}")
+            save_checkpoint(copy, model, {"model": name, "source": origin, "licence": entry.licence})
+    return copy
+
+
+def _find(name_or_path: str | Path) -> tuple[Path, ModelConfig | None]:
+    """The file of weights, and its configuration if it is a released one of the zoo."""
+    name, path = str(name_or_path), Path(name_or_path)
+    if name in MODELS:
+        entry = MODELS[name]
+        if isinstance(entry.weights, ReleasedFile):
+            return released_weights(name, entry, entry.weights), entry.config
+        path = embedded_weights(name)
         if not path.is_file():
-            raise CheckpointError(
-                f"model {str(name_or_path)!r}: its weights do not ship with this installation; "
-                "pass the path of a checkpoint file, or use build_model for an untrained network"
-            )
+            raise CheckpointError(f"model {name!r}: its weights are missing from this installation; install it again")
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path}: no such file, nor a model name; models: {', '.join(sorted(MODELS))}")
-    return path
+    return path, None
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
+def _origin(file: ReleasedFile, source: Path) -> dict[str, Any]:
+    return {"file": file.name, "address": file.address, "sha256": recorded_digest(source)}
+
+
+def _is_copy(copy: Path, origin: dict[str, Any], entry: ModelEntry) -> bool:
+    """Whether `copy` is a whole copy of that file for that configuration."""
+    published = entry.weights.sha256 if isinstance(entry.weights, ReleasedFile) else None
+    if not copy.is_file() or not str(origin["sha256"]).startswith(published or ""):
+        return False
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (the file is no mapping)
-        fields = json.loads(header["config"]) if "config" in header else None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {path}: is damaged ({error}); fetch or write it again") from error
-    try:
-        return state, parse_config(fields, where=f"checkpoint {path}") if fields else None
-    except PmgsError as error:
-        raise CheckpointError(f"{error}; the file was written by another version of this library") from error
+        card = card_of(copy)
+    except CheckpointError:  # killed between the weights and their card, or an edited card: it is made again
+        return False
+    same = card.get("source") == origin and card.get("config") == entry.config.model_dump(mode="json")
+    return same and card.get("sha256") == file_digest(copy)
 
 
-def _check_card(path: Path) -> None:
-    card_path = path.with_suffix(".json")
-    if not card_path.is_file():
-        return
-    try:
-        expected = json.loads(card_path.read_text(encoding="utf-8")).get("sha256")
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"card {card_path}: is not readable as JSON ({error}); write the checkpoint again"
-        ) from error
-    found = _digest(path)
-    if expected not in (None, found):
-        raise CheckpointError(
-            f"checkpoint {path}: SHA-256 is {found[:12]}..., its card says {str(expected)[:12]}...; "
-            "one of the two is from another run: fetch or write both again"
-        )
-
-
-def _read_released(path: Path) -> dict[str, Tensor]:
-    """Tensors of a released file under the names of our modules, whatever it wraps them in."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes make the unpickler raise almost anything
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"checkpoint {path}: holds no plain tensors or is damaged ({reason}); fetch it again"
-        ) from error
-    prefix = ""
-    if isinstance(content, Mapping) and "state_dict" in content:
-        content = content["state_dict"]
-    elif isinstance(content, Mapping) and "model" in content:  # depth models: keys are relative to the depth network
-        content, prefix = content["model"], "depth_predictor."
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"checkpoint {path}: holds a {type(content).__name__}; expected a dictionary of tensors")
-    foreign = [str(key) for key, value in content.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
-    if foreign:
-        raise CheckpointError(f"checkpoint {path}: {_listed(foreign)} no tensors; expected weights only")
-    return {prefix + key.removeprefix("encoder."): value for key, value in content.items()}
-
-
-def _config_by_file_name(path: Path) -> ModelConfig:
-    names = [name for name in MODELS if path.name.startswith(name)]
-    if not names:
-        raise CheckpointError(
-            f"checkpoint {path}: neither the file nor its name says which model it is; "
-            f"pass config=, one of {', '.join(sorted(MODELS))}"
-        )
-    return named_config(max(names, key=len))
-
-
-def _load_strictly(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    expected = model.state_dict()
-    missing = [key for key in expected if key not in state]
-    unexpected = [key for key in state if key not in expected]
-    shapes = [
-        f"{key} {tuple(state[key].shape)} for {tuple(value.shape)}"
-        for key, value in expected.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    faults = {"missing": missing, "unexpected": unexpected, "of the wrong shape": shapes}
-    if any(faults.values()):
-        texts = [f"{len(keys)} {what}: {_listed(keys)}" for what, keys in faults.items() if keys]
-        raise CheckpointError(
-            f"checkpoint {path}: does not fit {type(model).__name__} ({'; '.join(texts)}); "
-            "pass the configuration the weights were trained with as config="
-        )
-    model.load_state_dict({key: value.float() for key, value in state.items()}, strict=True)
-
-
-def _listed(keys: list[str]) -> str:
-    rest = len(keys) - SHOWN_KEYS
-    return ", ".join(keys[:SHOWN_KEYS]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _config_by_file_name(path: Path, state: dict[str, Tensor]) -> ModelConfig:
+    """The configuration of a released file by its name: that of the zoo, or one that begins like a model's."""
+    digits = re.search(r"-([0-9a-f]{8})$", path.stem)
+    by_digits = [name for name in MODELS if digits and name.endswith(digits[0])]
+    names = by_digits or [name for name in MODELS if path.name.startswith(name)]
+    if names:
+        name = max(names, key=len)
+        weights = MODELS[name].weights
+        if by_digits or not digits or (isinstance(weights, ReleasedFile) and weights.name == path.name):
+            return MODELS[name].config
+    for name in MODELS:
+        weights = MODELS[name].weights
+        if isinstance(weights, ReleasedFile) and weights.name == path.name:
+            return MODELS[name].config
+    fitting = models_that_fit({key: tuple(value.shape) for key, value in state.items()})
+    hint = f"its tensors fit {', '.join(fitting)}" if fitting else f"one of {', '.join(sorted(MODELS))}"
+    raise CheckpointError(
+        f"checkpoint {path}: neither the file nor its name says which model it is; pass config=, {hint}"
+    )
