@@ -31,7 +31,7 @@ def find_nearest(queries: np.ndarray, reference: np.ndarray) -> np.ndarray:
     indices = np.empty(len(queries), np.int64)
     set_num_threads(threads)
     try:
-        _search(*build_tree(reference, threads), queries, indices, threads)
+        _search(build_tree(reference, threads), reference, queries, indices, threads)
     finally:
         set_num_threads(available)
     return indices
@@ -166,14 +166,13 @@ def _point_distance(points, i, x, y, z):
 
 
 @njit(cache=True)
-def _nearest(points, boxes, levels, query, best_at, stack):
-    """Position in tree order of the point nearest to `query`.
+def _nearest(tree, query, best, best_at, stack):
+    """Position in tree order of the point nearest to `query`, or `best_at` where none is nearer than `best`.
 
-    `best_at` is a first guess; `stack` is room for the nodes still to visit and the bounds of their distances.
+    `stack` is room for the nodes still to visit and the bounds of their distances.
     """
-    (x, y, z), (nodes, bounds) = query, stack
+    (points, _, boxes, levels), (x, y, z), (nodes, bounds) = tree, query, stack
     first_leaf = 1 << levels
-    best = _point_distance(points, best_at, x, y, z)
     nodes[0], bounds[0], top = 1, 0, 1
     while top > 0:
         top -= 1
@@ -201,14 +200,20 @@ def _nearest(points, boxes, levels, query, best_at, stack):
 
 
 @njit(cache=True, parallel=True)
-def _search(points, order, boxes, levels, queries, indices, threads):
+def _search(tree, reference, queries, indices, threads):
+    points, order, _, _ = tree
     chunks = (len(queries) + QUERY_CHUNK - 1) // QUERY_CHUNK
+    paired = len(queries) == len(reference)
     for thread in prange(threads):
         stack = np.empty(STACK_DEPTH, np.int64), np.empty(STACK_DEPTH, points.dtype)
         # The answer of the query before is a good guess when neighbours follow each other, as pixels do.
         at = 0
         for chunk in range(thread, chunks, threads):
             for i in range(chunk * QUERY_CHUNK, min(len(queries), (chunk + 1) * QUERY_CHUNK)):
-                query = queries[i, 0], queries[i, 1], queries[i, 2]
-                at = _nearest(points, boxes, levels, query, at, stack)
-                indices[i] = order[at]
+                x, y, z = queries[i, 0], queries[i, 1], queries[i, 2]
+                best = _point_distance(points, at, x, y, z)
+                # Two clouds of the same pixels: the point of the same number is a second guess.
+                own = _point_distance(reference, i, x, y, z) if paired else best
+                found = _nearest(tree, (x, y, z), min(own, best), -1 if own < best else at, stack)
+                indices[i] = i if found < 0 else order[found]
+                at = found if found >= 0 else at

@@ -24,6 +24,8 @@ NAMES = {
     "mean_absolute_error": "pmgs_lib.losses.photometric",
     "PointmapLoss": "pmgs_lib.losses.pointmap",
     "PointmapLossDetails": "pmgs_lib.losses.pointmap",
+    "PointmapPixels": "pmgs_lib.losses.pointmap",
+    "PointmapLossSettings": "pmgs_lib.losses.pointmap_settings",
     "DepthLoss": "pmgs_lib.losses.depth",
     "log_depth_l1": "pmgs_lib.losses.depth",
     "inverse_depth_l1": "pmgs_lib.losses.depth",
@@ -45,7 +47,7 @@ def build_loss(config: str | Mapping[str, Any], **options: Any) -> Any:
         raise ParameterError(f"build_loss: no loss is called {name!r}, expected kind to be one of {', '.join(LOSSES)}")
     variant = load_object(LOSSES[name])
     arguments = {**given, **options}
-    known = inspect.signature(variant).parameters
+    known = getattr(variant, "options", None) or inspect.signature(variant).parameters
     for argument in arguments:
         if argument not in known:
             raise ParameterError(f"build_loss: {name} has no option {argument!r}, expected some of {', '.join(known)}")

@@ -1,6 +1,7 @@
 """What every loss shares: a scalar from a prediction and a target of equal shape."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,10 +15,12 @@ class Loss(nn.Module, ABC):
     A NaN in the prediction gives a NaN unless the variant states otherwise: whoever trains must see it.
     """
 
-    def forward(self, prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*target_shape"]) -> Float[Tensor, ""]:
-        """The loss, a mean, in the units of the variant."""
+    def forward(
+        self, prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*target_shape"], **evidence: Any
+    ) -> Float[Tensor, ""]:
+        """The loss, a mean, in the units of the variant; `evidence` is what else the variant takes."""
         check_shapes(type(self).__name__, prediction, target)
-        return self.value(prediction, target)
+        return self.value(prediction, target, **evidence)
 
     @abstractmethod
     def value(self, prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:

@@ -1,16 +1,57 @@
 """PM-Loss: Gaussian centres are pulled onto a pointmap that another model drew of the same pixels."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from pmgs_lib.cameras import Cameras
 from pmgs_lib.errors import ParameterError
-from pmgs_lib.geometry.nearest import nearest_indices
-from pmgs_lib.geometry.similarity import Similarity, estimate_similarity, largest_coordinate
 from pmgs_lib.losses.base import Loss
+from pmgs_lib.losses.pointmap_distances import (
+    depth_differences,
+    differences_to_centres,
+    differences_to_pointmap,
+    leave_out_bad_cameras,
+    mean_penalty,
+    measure_divisor,
+    measured,
+    sample_pixels,
+    take,
+)
+from pmgs_lib.losses.pointmap_pairs import AlignedPairs, align_pairs
+from pmgs_lib.losses.pointmap_settings import PointmapLossSettings
+
+
+@dataclass(frozen=True)
+class PointmapPixels:
+    """What PM-Loss saw at single pixels, without gradient.
+
+    distances: from a centre to what it was compared with, before the penalty, in the units of `normalization` (scene
+    units by default); of the pixels `sampled` (None: of all). aligned: the pointmap on the prediction, scene units.
+    counts: pixels that took part; NaN stands elsewhere in `distances` and `aligned`.
+    """
+
+    distances: Float[Tensor, "batch sample"]
+    aligned: Float[Tensor, "batch pixel 3"]
+    counts: Bool[Tensor, "batch pixel"]
+    sampled: Int[Tensor, "1 sample"] | None
+
+    def quantiles(self, levels: Sequence[float] = (0.5, 0.9, 0.99)) -> Float[Tensor, "batch level"]:
+        """Quantiles of each item's distances; NaN for an excluded item."""
+        # By sorting: `torch.quantile` refuses more than 16 million numbers.
+        ordered = self.distances.sort(dim=-1).values
+        known = (~ordered.isnan()).sum(-1, keepdim=True)
+        ranks = (torch.tensor(levels, dtype=torch.float64, device=ordered.device) * (known - 1)).round().long()
+        return ordered.gather(-1, ranks.clamp_min(0))
+
+    def share_above(self, distance: float) -> Float[Tensor, "batch"]:
+        """Share of each item's distances that exceed `distance`; NaN for an excluded item."""
+        known = (~self.distances.isnan()).sum(-1)
+        return (self.distances > distance).sum(-1) / known
 
 
 @dataclass(frozen=True)
@@ -18,10 +59,11 @@ class PointmapLossDetails:
     """What one call of PM-Loss saw in each item of the batch.
 
     loss: after the threshold rule, 0 where excluded, differentiable; its mean is the loss of the batch.
-    chamfer: before the threshold rule, squared scene units. scale: of the pointmap onto the prediction.
-    residual: root mean square distance between counterparts after the alignment, scene units.
-    above_threshold: where the threshold rule took hold. excluded, reasons: items left out, and why (None for the
-    others).
+    chamfer: before the threshold rule, squared scene units by default. scale: of the pointmap onto the prediction
+    (with `per_view` the mean over views that could be aligned). residual: root mean square distance between
+    counterparts after the alignment, scene units. above_threshold: where the threshold rule took hold. excluded,
+    reasons: items left out, and why (None for the others). used: share of the pixels that counted. keys: names of the
+    items, when given. pixels: on request.
     """
 
     loss: Float[Tensor, "batch"]
@@ -31,16 +73,15 @@ class PointmapLossDetails:
     above_threshold: Bool[Tensor, "batch"]
     excluded: Bool[Tensor, "batch"]
     reasons: tuple[str | None, ...]
+    used: Float[Tensor, "batch"]
+    keys: tuple[str, ...] | None = None
+    pixels: PointmapPixels | None = None
 
-
-@dataclass(frozen=True)
-class _Comparison:
-    """Clouds of a batch in float64, the pointmap's alignment, and the chamfer distance per item."""
-
-    means: Tensor
-    pointmap: Tensor
-    alignment: Similarity
-    chamfer: Tensor
+    @property
+    def excluded_scenes(self) -> tuple[tuple[str, str], ...]:
+        """Name (or place in the batch) and reason of each item left out."""
+        names = self.keys or [f"item {item}" for item in range(len(self.reasons))]
+        return tuple((name, reason) for name, reason in zip(names, self.reasons, strict=True) if reason)
 
 
 class PointmapLoss(Loss):
@@ -48,107 +89,151 @@ class PointmapLoss(Loss):
 
     `loss(means, pointmap)` takes (batch, point, 3) or (batch, view, h, w, 3); point i of the pointmap and centre i show
     the same pixel. The pointmap may live in any frame and scale: for each item the least-squares similarity that maps
-    it onto the centres is applied first, and the gradient passes through it (`detach_alignment=True` stops it there).
-    An item above `threshold` (squared scene units) counts times `above_threshold_factor`. Defaults are the released
-    ones; the released weight 0.005 is left to the trainer.
+    it onto the centres is applied first, and the gradient passes through it. An item above `threshold` (squared scene
+    units) counts times `above_threshold_factor`. Defaults are the released ones; the released weight of the term in
+    training, 0.005, is left to the trainer. `PointmapLossSettings` says what may be changed; options are given as
+    `settings` or by name. Some need more in the call: `confidence` (shape of the pointmap without the last axis),
+    `cameras` (of the views, batch shape (batch, view)), `step` (of the training, from 0).
 
     Items without a meaningful alignment are excluded: NaN, infinite or immense numbers, all centres or all points of
-    the pointmap coincident (or one point only). They add 0 to the sum, have gradient 0, stay in the count of the
-    mean, and are named with the reason by `details`. Everything is computed in float64; the result has the dtype of
-    the centres, at least float32. `backend` is that of `nearest_neighbors`.
+    the pointmap coincident (or one point only), masks that leave no pixel, confidences that are no numbers from 0 up,
+    cameras without a finite pose, a normalization whose unit vanishes. They add 0 to the sum, have gradient 0, stay in
+    the count of the mean, and are named with the reason by `details`. Of pixels that a mask leaves out nothing is
+    looked at, not even a NaN. With `per_view` a view that cannot be aligned is left out, the item only when no view is
+    left. Mirrored, flat and straight clouds get the best proper rotation. Everything is computed in float64; the
+    result has the dtype of the centres, at least float32.
 
     Source: Shi et al., "Revisiting Depth Representations for Feed-Forward 3D Gaussian Splatting" (PM-Loss), 2025.
 
     >>> centres = torch.rand(1, 50, 3, requires_grad=True)
     >>> PointmapLoss()(centres, 3 * centres.detach() + 1).item() < 1e-9
     True
+    >>> PointmapLoss(penalty="huber", penalty_scale=0.1, two_sided=True).settings.two_sided
+    True
     """
 
-    def __init__(
-        self,
-        threshold: float = 100.0,
-        above_threshold_factor: float = 1e-5,
-        detach_alignment: bool = False,
-        backend: str = "auto",
-    ) -> None:
-        super().__init__()
-        if not threshold > 0 or not 0 <= above_threshold_factor <= 1:
-            raise ParameterError(
-                f"PointmapLoss: threshold is {threshold} and above_threshold_factor {above_threshold_factor}, "
-                "expected a positive threshold and a factor from 0 to 1"
-            )
-        self.threshold, self.above_threshold_factor = threshold, above_threshold_factor
-        self.detach_alignment, self.backend = detach_alignment, backend
+    # Names that `build_loss` accepts as options.
+    options = tuple(field.name for field in fields(PointmapLossSettings))
 
-    def value(self, prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-        comparison = self._compare(prediction, target)
+    def __init__(self, settings: PointmapLossSettings | None = None, **options: Any) -> None:
+        super().__init__()
+        if not isinstance(settings, PointmapLossSettings | None):
+            raise ParameterError(
+                f"PointmapLoss: settings are {settings!r}, expected PointmapLossSettings, or options by name"
+            )
+        self.settings = (settings or PointmapLossSettings()).changed(options)
+
+    @property
+    def threshold(self) -> float:
+        return self.settings.threshold
+
+    @property
+    def above_threshold_factor(self) -> float:
+        return self.settings.above_threshold_factor
+
+    @property
+    def detach_alignment(self) -> bool:
+        return self.settings.detach_alignment
+
+    def value(
+        self,
+        prediction: Float[Tensor, "*shape"],
+        target: Float[Tensor, "*shape"],
+        *,
+        confidence: Float[Tensor, "batch *_"] | None = None,
+        cameras: Cameras | None = None,
+        step: int | None = None,
+    ) -> Float[Tensor, ""]:
+        comparison = self._compare(prediction, target, _Evidence(confidence, cameras, step))
         return self._thresholded(comparison.chamfer).mean().to(_result_dtype(prediction))
 
     def details(
-        self, means: Float[Tensor, "batch *point 3"], pointmap: Float[Tensor, "batch *pixel 3"]
+        self,
+        means: Float[Tensor, "batch *point 3"],
+        pointmap: Float[Tensor, "batch *pixel 3"],
+        *,
+        confidence: Float[Tensor, "batch *_"] | None = None,
+        cameras: Cameras | None = None,
+        step: int | None = None,
+        keys: Sequence[str] | None = None,
+        per_pixel: bool = False,
     ) -> PointmapLossDetails:
-        """The loss of each item, with what it is made of; `details(...).loss.mean()` equals the loss itself."""
-        comparison = self._compare(means, pointmap)
-        alignment, dtype = comparison.alignment.detach(), _result_dtype(means)
-        with torch.no_grad():
-            counterparts = comparison.means - alignment.apply(comparison.pointmap)
-            residual = torch.linalg.vector_norm(counterparts, dim=(-2, -1)) / counterparts.shape[-2] ** 0.5
-        excluded = ~alignment.determined
+        """The loss of each item, with what it is made of; `details(...).loss.mean()` equals the loss itself.
+
+        confidence, cameras, step: as in the call of the loss. keys: names of the items. per_pixel: fill `pixels` too.
+        """
+        comparison = self._compare(means, pointmap, _Evidence(confidence, cameras, step))
+        pairs, dtype = comparison.pairs, _result_dtype(means)
         return PointmapLossDetails(
             loss=self._thresholded(comparison.chamfer).to(dtype),
             chamfer=comparison.chamfer.detach().to(dtype),
-            scale=alignment.scale.to(dtype),
-            residual=residual.to(dtype),
-            above_threshold=comparison.chamfer.detach() > self.threshold,
-            excluded=excluded,
-            reasons=tuple(_reasons(excluded, means, pointmap)),
+            scale=pairs.mean_scale().to(dtype),
+            residual=pairs.residual(comparison.aligned.detach()).to(dtype),
+            above_threshold=comparison.chamfer.detach() > self.settings.threshold,
+            excluded=pairs.excluded,
+            reasons=tuple(pairs.reason(item) for item in range(len(means))),
+            used=pairs.counts().to(dtype).mean(-1),
+            keys=None if keys is None else tuple(keys),
+            pixels=_pixels(comparison, dtype) if per_pixel else None,
         )
 
     def _thresholded(self, chamfer: Tensor) -> Tensor:
-        return torch.where(chamfer > self.threshold, chamfer * self.above_threshold_factor, chamfer)
+        settings = self.settings
+        return torch.where(chamfer > settings.threshold, chamfer * settings.above_threshold_factor, chamfer)
 
-    def _compare(self, means: Tensor, pointmap: Tensor) -> _Comparison:
+    def _compare(self, means: Tensor, pointmap: Tensor, evidence: "_Evidence") -> "_Comparison":
+        settings = self.settings
         _check(means, pointmap)
+        _check_evidence(settings, pointmap, evidence)
         with torch.autocast(means.device.type, enabled=False):
-            centres, points = means.flatten(1, -2).double(), pointmap.flatten(1, -2).double()
-            alignment = estimate_similarity(points, centres, None, _result_dtype(means))
-            if self.detach_alignment:
-                alignment = alignment.detach()
-            if not alignment.determined.all():
-                centres, points = (_zero_where_excluded(cloud, alignment) for cloud in (centres, points))
-            nearest = nearest_indices(centres, alignment.apply(points).detach(), backend=self.backend)
-            # Picked in the pointmap's own frame and aligned afterwards: the gradient then meets the alignment in one
-            # 3x3 product, and nothing is scattered back.
-            neighbours = alignment.apply(points.gather(1, nearest[..., None].expand(-1, -1, 3)))
-            difference = (centres - neighbours).flatten(1)
-            chamfer = torch.linalg.vecdot(difference, difference) / nearest.shape[-1]
-            chamfer = torch.where(alignment.determined, chamfer, torch.zeros_like(chamfer))
-        return _Comparison(centres, points, alignment, chamfer)
+            pairs, poses = align_pairs(means, pointmap, evidence.confidence, settings), None
+            if settings.needs_cameras:
+                pairs, poses = leave_out_bad_cameras(pairs, evidence.cameras)
+            aligned = pairs.alignment.apply(pairs.points).flatten(1, 2)
+            pairs, divisor = measure_divisor(pairs, aligned, poses, settings)
+            sampled = sample_pixels(aligned, settings, evidence.step)
+            if settings.compare == "depth":
+                difference = depth_differences(pairs, aligned, poses, sampled)
+            else:
+                difference = differences_to_pointmap(pairs, aligned, sampled, settings)
+            chamfer = mean_penalty(measured(difference, divisor, sampled), pairs.flat_weights, sampled, settings)
+            if settings.two_sided:
+                reverse = measured(differences_to_centres(pairs, aligned, sampled, settings), divisor, sampled)
+                chamfer = chamfer + mean_penalty(reverse, pairs.flat_weights, sampled, settings)
+            chamfer = torch.where(pairs.excluded, torch.zeros_like(chamfer), chamfer)
+        return _Comparison(pairs, aligned, chamfer, difference, divisor, sampled)
 
 
-def _zero_where_excluded(cloud: Tensor, alignment: Similarity) -> Tensor:
-    # Before any arithmetic: the gradient of 0 times NaN would be NaN.
-    return torch.where(alignment.determined[:, None, None], cloud, torch.zeros_like(cloud))
+class _Evidence(NamedTuple):
+    """What a call may bring beside the two clouds."""
+
+    confidence: Tensor | None
+    cameras: Cameras | None
+    step: int | None
+
+
+class _Comparison(NamedTuple):
+    """Aligned pairs of a batch, the chamfer distance per item, and what it is the mean of."""
+
+    pairs: AlignedPairs
+    aligned: Tensor
+    chamfer: Tensor
+    difference: Tensor
+    divisor: Tensor | None
+    sampled: Tensor | None
 
 
 def _result_dtype(means: Tensor) -> torch.dtype:
     return torch.promote_types(means.dtype, torch.float32)
 
 
-def _reasons(excluded: Tensor, means: Tensor, pointmap: Tensor) -> Iterator[str | None]:
-    for item, left_out in enumerate(excluded.tolist()):
-        yield _reason(means[item].detach(), pointmap[item].detach()) if left_out else None
-
-
-def _reason(means: Tensor, pointmap: Tensor) -> str:
-    for name, points in (("prediction", means), ("pointmap", pointmap)):
-        broken = (~points.isfinite()).any(-1).sum().item()
-        if broken:
-            return f"{broken} of {points[..., 0].numel()} points of the {name} are NaN or infinite"
-        if points.abs().max() > largest_coordinate(_result_dtype(means)) / points.numel() ** 0.5:
-            return f"the {name} has coordinates up to {points.abs().max().item():.1e}: squares would overflow"
-    spreads = [(cloud - cloud.mean(0)).norm() for cloud in (c.reshape(-1, 3).double() for c in (pointmap, means))]
-    return f"all points of the {'pointmap' if spreads[0] <= spreads[1] else 'prediction'} coincide"
+@torch.no_grad()
+def _pixels(comparison: _Comparison, dtype: torch.dtype) -> PointmapPixels:
+    counts, sampled = comparison.pairs.counts(), comparison.sampled
+    distances = torch.linalg.vector_norm(measured(comparison.difference, comparison.divisor, sampled), dim=-1)
+    distances = torch.where(take(counts, sampled), distances, torch.nan)
+    aligned = torch.where(counts[..., None], comparison.aligned, torch.nan)
+    return PointmapPixels(distances.to(dtype), aligned.to(dtype), counts, sampled)
 
 
 def _check(means: Tensor, pointmap: Tensor) -> None:
@@ -162,3 +247,26 @@ def _check(means: Tensor, pointmap: Tensor) -> None:
             f"PointmapLoss: means {tuple(means.shape)} and pointmap {tuple(pointmap.shape)}, "
             "expected one pointmap point for each Gaussian, in the order view, row, column"
         )
+
+
+def _check_evidence(settings: PointmapLossSettings, pointmap: Tensor, evidence: _Evidence) -> None:
+    if settings.needs_views and pointmap.ndim != 5:
+        raise ParameterError(
+            f"PointmapLoss: the pointmap has shape {tuple(pointmap.shape)}, expected (batch, view, h, w, 3), "
+            "which per_view and everything in depth need"
+        )
+    shapes = (
+        ("confidence", settings.confidence_rule != "none", _shape_of(evidence.confidence), pointmap.shape[:-1]),
+        ("cameras", settings.needs_cameras, evidence.cameras and evidence.cameras.batch_shape, pointmap.shape[:2]),
+    )
+    for name, needed, given, expected in shapes:
+        if (given is not None) != needed or (needed and given != expected):
+            told = "none was given" if given is None else f"one of shape {tuple(given)} was given"
+            wanted = f"expected one of shape {tuple(expected)}" if needed else "expected none: no option uses it"
+            raise ParameterError(f"PointmapLoss: {name}: {told}, {wanted}")
+    if settings.sampled_points is not None and evidence.step is None:
+        raise ParameterError("PointmapLoss: sampled_points is set but the call has no step, expected step=0, 1, 2 …")
+
+
+def _shape_of(tensor: Tensor | None) -> torch.Size | None:
+    return None if tensor is None else tensor.shape
