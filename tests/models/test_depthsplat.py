@@ -2,56 +2,23 @@
 
 import subprocess
 import sys
+from itertools import combinations
 
 import pytest
 import torch
+from depthsplat_tiny import GENERATIONS, HEIGHT, OCTOBER, WIDTH, assert_same, context, disturbed, tensors
 
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.models import MODELS, build_model, named_config
-from pmgs_lib.models.base import Prediction
 from pmgs_lib.models.depthsplat.config import DepthSplatConfig
 from pmgs_lib.views import Views
-
-HEIGHT, WIDTH = 32, 48
-
-
-def context(batch: int = 1, views: int = 2, height: int = HEIGHT, width: int = WIDTH) -> Views:
-    generator = torch.Generator().manual_seed(5)
-    poses = torch.eye(4).repeat(batch, views, 1, 1)
-    poses[..., :3, 3] = 0.2 * torch.randn(batch, views, 3, generator=generator)
-    angle = 0.1 * torch.randn(batch, views, generator=generator)
-    poses[..., 0, 0] = poses[..., 2, 2] = angle.cos()
-    poses[..., 0, 2], poses[..., 2, 0] = angle.sin(), -angle.sin()
-    intrinsics = torch.tensor([[0.9, 0, 0.5], [0, 0.9 * width / height, 0.5], [0, 0, 1]]).repeat(batch, views, 1, 1)
-    images = torch.rand(batch, views, 3, height, width, generator=generator)
-    images = torch.nn.functional.avg_pool2d(images.flatten(0, 1), 5, 1, 2).unflatten(0, (batch, views))
-    return Views(images, Cameras(poses, intrinsics), torch.full((batch,), 0.5), torch.full((batch,), 40.0))
 
 
 @pytest.fixture(scope="module")
 def tiny() -> torch.nn.Module:
     torch.manual_seed(1)
     return build_model("depthsplat-tiny").eval()
-
-
-def disturbed(name: str = "depthsplat-tiny", **overrides) -> torch.nn.Module:
-    """A network without any zero weights, so that nothing hides behind an initialisation."""
-    torch.manual_seed(1)
-    model = build_model(name, **overrides)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    return model
-
-
-def tensors(prediction: Prediction) -> dict[str, torch.Tensor]:
-    return vars(prediction.gaussians) | {"depth": prediction.depth}
-
-
-def assert_same(left: Prediction, right: Prediction, atol: float = 0.0) -> None:
-    for name, value in tensors(left).items():
-        torch.testing.assert_close(value, tensors(right)[name], atol=atol, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_tiny_is_small():
@@ -81,11 +48,14 @@ def test_untrained_gaussians_are_what_the_images_show(tiny):
     assert prediction.gaussians.opacities.mean() == pytest.approx(0.8, abs=0.1)
 
 
-def test_every_parameter_learns():
-    model = disturbed().train()
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_every_parameter_learns(generation):
+    model = disturbed(**GENERATIONS[generation]).train()
     prediction = model(context(height=64, width=112))
     values = [value for name, value in tensors(prediction).items() if name != "depth"]
-    sum((value * torch.randn_like(value)).sum() for value in [*values, 1 / prediction.depth]).backward()
+    # The coarse scale learns from its own depth only.
+    values += [1 / each.depth for each in (*prediction.intermediates, prediction)]
+    sum((value * torch.randn_like(value)).sum() for value in values).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
@@ -100,9 +70,10 @@ def test_same_seed_same_network_same_prediction():
         assert_same(first(context()), first(context()))
 
 
+@pytest.mark.parametrize("generation", GENERATIONS)
 @torch.no_grad()
-def test_scenes_of_a_batch_do_not_see_each_other():
-    model, views = disturbed().eval(), context(batch=3)
+def test_scenes_of_a_batch_do_not_see_each_other(generation):
+    model, views = disturbed(**GENERATIONS[generation]).eval(), context(batch=3)
     together, order = model(views), torch.tensor([2, 0, 1])
     permuted = model(views[order])
     for name, value in tensors(together).items():
@@ -111,17 +82,10 @@ def test_scenes_of_a_batch_do_not_see_each_other():
     torch.testing.assert_close(alone.depth, together.depth[:1], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("generation", GENERATIONS)
 @torch.no_grad()
-def test_order_of_views_does_not_matter_to_each_view():
-    model, views = disturbed().eval(), context(views=4)
-    order = torch.tensor([3, 1, 0, 2])
-    turned = Views(views.images[:, order], views.cameras[:, order], views.near, views.far)
-    torch.testing.assert_close(model(turned).depth, model(views).depth[:, order], atol=1e-4, rtol=1e-4)
-
-
-@torch.no_grad()
-def test_a_moved_and_turned_world_moves_and_turns_the_gaussians():
-    model, views = disturbed().eval(), context(views=3)
+def test_a_moved_and_turned_world_moves_and_turns_the_gaussians(generation):
+    model, views = disturbed(**GENERATIONS[generation]).eval(), context(views=3)
     motion = torch.eye(4)
     motion[:3, :3] = torch.linalg.qr(torch.randn(3, 3))[0]
     motion[:3, 0] *= torch.linalg.det(motion[:3, :3])
@@ -135,20 +99,51 @@ def test_a_moved_and_turned_world_moves_and_turns_the_gaussians():
     torch.testing.assert_close(found.harmonics, expected.harmonics, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("scales", [1, 2])
-def test_training_mode_adds_the_coarse_estimates(scales):
-    model = disturbed(scales=scales, upsample=4 // scales, unet_channels=64, unet_head_width=32).train()
+TWO_SCALES = {"scales": 2, "upsample": 2, "unet_channels": 64, "unet_head_width": 32}
+TRAINING = {
+    "one scale": ({}, 0),
+    "two scales": (TWO_SCALES, 1),
+    "one scale, supervised": ({"supervise_last_scale": True}, 1),
+    "october 2024": (OCTOBER, 2),
+}
+
+
+@pytest.mark.parametrize("case", TRAINING)
+def test_training_mode_adds_the_earlier_estimates(case):
+    overrides, expected = TRAINING[case]
+    model = disturbed(**overrides).train()
     prediction = model(context())
-    assert len(prediction.intermediates) == scales - 1
+    assert len(prediction.intermediates) == expected
+    depths = [prediction.depth, *(early.depth for early in prediction.intermediates)]
+    assert all(depth.shape == prediction.depth.shape for depth in depths)
+    assert not any(torch.equal(*pair) for pair in combinations(depths, 2))
     for early in prediction.intermediates:
-        assert early.depth.shape == prediction.depth.shape
-        assert not torch.equal(early.depth, prediction.depth)
         assert torch.equal(early.gaussians.opacities, prediction.gaussians.opacities)
         assert torch.equal(early.gaussians.harmonics, prediction.gaussians.harmonics)
         assert not torch.equal(early.gaussians.means, prediction.gaussians.means)
     model.eval()
     with torch.no_grad():
         assert model(context()).intermediates == ()
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_the_model_puts_its_parts_together_as_the_recorded_cases_do(generation):
+    """Recorded cases see network and adapter; this is the rest of the way from there to a prediction."""
+    model, views = disturbed(**GENERATIONS[generation]).train(), context(batch=2, views=3)
+    adapter, prediction = model.gaussian_adapter, model(views)
+    estimate = model.depth_predictor(views)
+    frames = model.color_frames(views, estimate)
+    raw = model.raw_gaussians(frames, 3).unflatten(0, (2, 3))
+    found = [*prediction.intermediates, prediction]
+    for one, depth in zip(found, estimate.depths, strict=True):
+        expected = adapter.to_gaussians(adapter(raw, depth, views), views.cameras)
+        for name, value in vars(expected).items():
+            torch.testing.assert_close(getattr(one.gaussians, name), value, atol=1e-5, rtol=1e-5, msg=name)
+        torch.testing.assert_close(one.depth, adapter.z_depth(depth, views.cameras))
+    confidence = adapter.confidence(raw, frames.match_probability.unflatten(0, (2, 3)))
+    assert (confidence is None) == (prediction.confidence is None) == (generation == "march 2025")
+    if confidence is not None:
+        torch.testing.assert_close(prediction.confidence, confidence)
 
 
 @torch.no_grad()
@@ -162,51 +157,25 @@ def test_depth_only_model_predicts_the_same_depth_without_gaussians():
     torch.testing.assert_close(prediction.depth, full(context()).depth)
 
 
-@pytest.mark.parametrize("scales", [1, 2])
+@pytest.mark.parametrize("overrides", [{}, TWO_SCALES, OCTOBER], ids=["one scale", "two scales", "october 2024"])
 @torch.no_grad()
-def test_double_precision_is_double_all_the_way(scales):
-    model = disturbed(scales=scales, upsample=4 // scales, unet_channels=64, unet_head_width=32).eval()
+def test_double_precision_is_double_all_the_way(overrides):
+    model = disturbed(**overrides).eval()
     single, double = model(context()), model.double()(context().to(torch.float64))
     assert all(value.dtype == torch.float64 for value in tensors(double).values())
     torch.testing.assert_close(1 / single.depth.double(), 1 / double.depth, atol=2e-5, rtol=0)
     torch.testing.assert_close(single.gaussians.harmonics.double(), double.gaussians.harmonics, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("generation", GENERATIONS)
 @torch.no_grad()
-def test_half_precision_keeps_geometry_in_full_precision():
-    model = disturbed().eval()
+def test_half_precision_keeps_geometry_in_full_precision(generation):
+    model = disturbed(**GENERATIONS[generation]).eval()
     exact = model(context())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rough = model(context())
     assert all(value.dtype == torch.float32 for value in tensors(rough).values())
     assert (1 / rough.depth - 1 / exact.depth).abs().median() < 0.02
-
-
-@pytest.mark.parametrize("size", [(64, 32), (48, 80), (16, 32)])
-@torch.no_grad()
-def test_portrait_and_other_sizes(tiny, size):
-    assert tiny(context(height=size[0], width=size[1])).depth.shape[-2:] == size
-
-
-@pytest.mark.parametrize(
-    ("views", "message"),
-    [
-        (context(views=1), "DepthSplat: 1 context view; expected at least 2"),
-        (
-            context(height=60),
-            "images of 60 x 48; expected multiples of 16: crop or resize them, for example to 48 x 48",
-        ),
-        (context()[0], r"batch shape \(\); expected \(batch,\)"),
-        (
-            Views(context().images, context().cameras, torch.ones(1), torch.ones(1)),
-            r"depth ranges 1\.\.1; expected 0 <",
-        ),
-    ],
-    ids=["one view", "odd size", "no batch", "empty range"],
-)
-def test_unusable_views_are_refused(tiny, views, message):
-    with pytest.raises(ParameterError, match=message):
-        tiny(views)
 
 
 @pytest.mark.parametrize(
