@@ -146,6 +146,7 @@ def ablate(
         raise ParameterError("ablate: the model predicts depth only, expected one with Gaussians to render")
     behaviours = applicable(model.config) if behaviours is None else behaviours
     before = _predictions(model, situations)
+    shown = _pictures(before, situations, backend)
     changes = []
     for behaviour in behaviours:
         if behaviour.field in type(model.config.rendering).model_fields:
@@ -153,10 +154,19 @@ def ablate(
             after = {name: replace(prediction, settings=settings) for name, prediction in before.items()}
         else:
             after = _predictions(switched(model, behaviour), situations)
-        changes += [
-            _change(example, before[name], after[name], (name, behaviour.name), backend)
-            for name, example in situations.items()
-        ]
+        pictures = _pictures(after, situations, backend)
+        for name, example in situations.items():
+            depth_change = _relative_change(before[name].depth, after[name].depth)
+            changes.append(
+                Change(
+                    str(example.key),
+                    name,
+                    behaviour.name,
+                    depth_change,
+                    *(psnr(color[name], example.target.images).mean().item() for color in (shown, pictures)),
+                    _mean_square(shown[name], pictures[name]),
+                )
+            )
     return changes
 
 
@@ -185,20 +195,17 @@ def _predictions(model: nn.Module, situations: Mapping[str, Example]) -> dict[st
     return {name: by_context[id(example.context)] for name, example in situations.items()}
 
 
-def _change(example: Example, before: Prediction, after: Prediction, names: tuple[str, str], backend: str) -> Change:
-    pictures = [render_output(p.gaussians[0], example.target, p.settings, backend).color for p in (before, after)]
-    scores = [psnr(picture, example.target.images).mean().item() for picture in pictures]
-    difference = pictures[1].clamp(0, 1) - pictures[0].clamp(0, 1)
-    situation, behaviour = names
-    return Change(
-        scene=str(example.key),
-        situation=situation,
-        behaviour=behaviour,
-        depth_change=_relative_change(before.depth, after.depth),
-        psnr_before=scores[0],
-        psnr_after=scores[1],
-        mean_square=difference.double().square().mean().item(),
-    )
+def _pictures(
+    predictions: Mapping[str, Prediction], situations: Mapping[str, Example], backend: str
+) -> dict[str, Tensor]:
+    return {
+        name: render_output(p.gaussians[0], situations[name].target, p.settings, backend).color
+        for name, p in predictions.items()
+    }
+
+
+def _mean_square(before: Tensor, after: Tensor) -> float:
+    return (after.clamp(0, 1) - before.clamp(0, 1)).double().square().mean().item()
 
 
 def _relative_change(before: Tensor | None, after: Tensor | None) -> float:
