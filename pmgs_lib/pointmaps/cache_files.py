@@ -101,11 +101,14 @@ class PointmapFolder:
         return path
 
     def read(self, path: Path, shape: tuple[int, int, int]) -> Pointmap:
-        """The pointmap of a file, in float32; `DataError` if it is damaged, renamed or not of (view, h, w)."""
+        """The pointmap of a file, in float32; `DataError` if it is damaged, renamed or not of (view, h, w).
+
+        What is verified is a copy: the file's own tensors are mapped and would follow a later change of it.
+        """
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (no mapping)
         except (SafetensorError, OSError, ValueError) as error:
             raise DataError(f"pointmap {path}: is damaged ({error}); delete it and fill the cache again") from error
         sound = (

@@ -14,7 +14,7 @@ from pmgs_lib.views import Views
 
 
 @dataclass(frozen=True)
-class Contexts(Sequence[tuple[str, Views]]):
+class Contexts(Sequence):
     """Keys and context views, opened one at a time."""
 
     length: int
@@ -67,7 +67,7 @@ def training_contexts(dataset: TrainingDataset) -> Contexts:
 
 def fill_cache(
     source: PointmapSource,
-    contexts: Sequence[tuple[str, Views]],
+    contexts: Sequence,
     folder: str | Path,
     *,
     stored_type: StoredType = "float32",

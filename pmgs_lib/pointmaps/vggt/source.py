@@ -12,7 +12,7 @@ from pmgs_lib.errors import ParameterError
 from pmgs_lib.pointmaps.base import Identity, Pointmap, PointmapSource, at_full_size
 from pmgs_lib.pointmaps.vggt.camera_head import CameraEstimate
 from pmgs_lib.pointmaps.vggt.config import Head
-from pmgs_lib.pointmaps.vggt.model import Precision, VggtPrediction
+from pmgs_lib.pointmaps.vggt.model import VggtPrediction
 from pmgs_lib.pointmaps.vggt.weights import VggtSettings, load_vggt
 from pmgs_lib.views import Views
 
@@ -31,7 +31,7 @@ class VggtSource(PointmapSource):
         self,
         weights: str = VggtSettings().weights,
         size: str = "published",
-        precision: Precision = "float32",
+        precision: str = "float32",
         compile: bool = False,
         accept_licence: bool = False,
         sha256: str | None = None,

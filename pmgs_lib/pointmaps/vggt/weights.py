@@ -107,7 +107,8 @@ def load_vggt(settings: VggtSettings, heads: tuple[Head, ...] = ("point",)) -> t
     with torch.device("meta"):
         model = Vggt(config)
     skipped = _skipped(state, config)
-    kept = {name: value.float() for name, value in state.items() if not name.startswith(tuple(skipped))}
+    # Copies: a mapped file that somebody writes over would change the model under our feet.
+    kept = {n: v.to(torch.float32, copy=True) for n, v in state.items() if not n.startswith(tuple(skipped))}
     _check(kept, model.state_dict(), path, settings.size)
     model.load_state_dict(kept, strict=True, assign=True)
     report = LoadReport(path, digest, sum(value.numel() for value in kept.values()), skipped)
