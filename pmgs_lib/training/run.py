@@ -48,7 +48,7 @@ class TrainingRun(BaseModel):
     weights: str | None = None
     protocol: str = "embedded-smoke"
     pointmap: str = "depth"
-    pointmap_options: dict[str, float | int] = {}
+    pointmap_options: dict[str, bool | int | float | str] = {}
     validation_scenes: str | None = None
     validation_protocol: str | None = None
     workers: int = 0
