@@ -12,6 +12,19 @@ def draw_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, epoch, index])
 
 
+def spread_frames(first: int, last: int, count: int) -> tuple[int, ...]:
+    """`count` different frames from `first` to `last`, both among them, as evenly spread as whole numbers allow.
+
+    >>> spread_frames(4, 12, 4)
+    (4, 7, 9, 12)
+    """
+    if not 2 <= count <= last - first + 1:
+        raise ParameterError(
+            f"spread_frames: {count} frames from {first} to {last}; expected 2 to {max(last - first + 1, 2)} of them"
+        )
+    return tuple(round(first + (last - first) * number / (count - 1)) for number in range(count))
+
+
 @dataclass(frozen=True)
 class BoundedSampler:
     """Context views with a bounded distance between the first and the last, targets in between.
@@ -48,7 +61,7 @@ class BoundedSampler:
             raise DataError(f"{where}: {frames} frames are too few for a context gap of {self.min_gap}; lower min_gap")
         gap = int(generator.integers(self.min_gap, longest + 1))
         first = int(generator.integers(0, frames - gap))
-        context = tuple(round(first + gap * number / (self.context_views - 1)) for number in range(self.context_views))
+        context = spread_frames(first, first + gap, self.context_views)
         window = np.arange(max(0, first - self.beyond), min(frames, first + gap + self.beyond + 1))
         drawn = generator.choice(window, self.targets, replace=len(window) < self.targets)
         return context, tuple(sorted(int(frame) for frame in drawn))

@@ -29,7 +29,7 @@ def open_scenes(
     return open_dataset(imported_to, split, near=near, far=far)
 
 
-def scene_key(dataset: SceneDataset, key: str | None) -> str:
+def pick_scene(dataset: SceneDataset, key: str | None) -> str:
     """The scene that is meant: `key`, or the only one there is. Raises `DataError` where that is not one scene."""
     if key in dataset.folder.chunk_of_key or (key is None and len(dataset) == 1):
         return key or dataset.keys[0]

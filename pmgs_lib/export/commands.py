@@ -9,7 +9,7 @@ import torch
 from pydantic import BeforeValidator, Field
 
 from pmgs_lib.data.chunks import ChunkScene
-from pmgs_lib.data.scene_source import open_scenes, scene_key
+from pmgs_lib.data.scene_source import open_scenes, pick_scene
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.export.parts import SaveSettings, VideoKind
 from pmgs_lib.export.reconstruction import reconstruct
@@ -58,7 +58,7 @@ def render(model: str, scenes: str, /, *, request: RenderRequest) -> str:
     with tempfile.TemporaryDirectory() as workspace:
         limits = {"near": request.near, "far": request.far}
         dataset = open_scenes(scenes, imported_to=workspace, split=request.split, **limits)
-        scene = dataset.scene(scene_key(dataset, request.scene))
+        scene = dataset.scene(pick_scene(dataset, request.scene))
         network = load_checkpoint(model, config=request.config, device=_device(request.device))
         size, targets = _size(request.size, scene, network.config), _targets(request)
         context = dataset.views(scene, request.context, *size)

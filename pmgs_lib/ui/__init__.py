@@ -9,6 +9,8 @@ NAMES = {
     "plot_comparison": "pmgs_lib.ui.plots",
     "plot_metrics": "pmgs_lib.ui.plots",
     "plot_loss_curve": "pmgs_lib.ui.plots",
+    "plot_depths": "pmgs_lib.ui.depth_plots",
+    "plot_errors_by_views": "pmgs_lib.ui.depth_plots",
     "plot_point_clouds": "pmgs_lib.ui.cloud_plots",
 }
 

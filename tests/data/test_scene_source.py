@@ -6,7 +6,7 @@ import torch
 from pmgs_lib.data import make_scene, open_scenes
 from pmgs_lib.data.chunks import ChunkScene, encode_jpeg
 from pmgs_lib.data.folders import write_scenes
-from pmgs_lib.data.scene_source import scene_key
+from pmgs_lib.data.scene_source import pick_scene
 from pmgs_lib.errors import DataError
 from pmgs_lib.export.nerfstudio import write_nerfstudio
 
@@ -51,10 +51,10 @@ def test_what_is_neither_is_refused(tmp_path):
 
 def test_the_scene_that_is_meant(dataset_folder, scene, tmp_path):
     dataset = open_scenes(dataset_folder, imported_to=tmp_path)
-    assert scene_key(dataset, "c") == "c"
+    assert pick_scene(dataset, "c") == "c"
     with pytest.raises(DataError, match=r"no scene was named of its 6; expected one of a, b, c, d \.\.\."):
-        scene_key(dataset, None)
+        pick_scene(dataset, None)
     with pytest.raises(DataError, match="no scene 'z' among its 6"):
-        scene_key(dataset, "z")
+        pick_scene(dataset, "z")
     write_nerfstudio(tmp_path / "walk", scene.images, scene.cameras)
-    assert scene_key(open_scenes(tmp_path / "walk", imported_to=tmp_path / "imported"), None) == "walk"
+    assert pick_scene(open_scenes(tmp_path / "walk", imported_to=tmp_path / "imported"), None) == "walk"
