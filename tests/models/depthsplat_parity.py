@@ -44,12 +44,12 @@ def recipe(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 class Uninitialised(TorchFunctionMode):
-    """Networks built in here are not given random weights, which takes longer than the recipe does."""
+    """Networks built in here start from zeros, since random weights take longer than the recipe does."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if getattr(function, "__name__", "") in RANDOM_INITIALISATION:
-            return args[0] if args else kwargs["tensor"]
+            return (args[0] if args else kwargs["tensor"]).data.zero_()
         return function(*args, **kwargs)
 
 
