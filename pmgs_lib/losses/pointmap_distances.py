@@ -189,11 +189,11 @@ def _depth_unit(pairs: AlignedPairs, aligned: Tensor, poses: Tensor) -> tuple[Al
 
 
 def _spread(points: Tensor, weights: Tensor | None) -> Tensor:
-    """Root mean square distance of points (..., pixel, 3) from their weighted mean; 1 where they have none."""
+    """Root mean square distance of points (..., pixel, 3) from their weighted mean, with gradient 0 where it is 0."""
     shares = _shares(points[..., 0], weights)
     centred = points - (shares[..., None] * points).sum(-2, keepdim=True)
     variance = (shares * centred.square().sum(-1)).sum(-1)
-    return torch.where(variance > 0, torch.where(variance > 0, variance, 1.0).sqrt(), 1.0)
+    return torch.where(variance > 0, torch.where(variance > 0, variance, 1.0).sqrt(), 0.0)
 
 
 def _shares(like: Tensor, weights: Tensor | None) -> Tensor:

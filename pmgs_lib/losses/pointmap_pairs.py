@@ -1,4 +1,4 @@
-"""A predicted centre and a point of the pointmap for each pixel: which pairs count, and how one cloud lies on the other.
+"""A centre and a point of the pointmap for each pixel: which pairs count, and how one cloud lies on the other.
 
 A group is what one alignment covers: an item of the batch, or a view of it. Whatever does not count is zero in both
 clouds before any arithmetic, because the gradient of 0 times NaN would be NaN.

@@ -65,7 +65,8 @@ class PointmapLossSettings:
 
     def __post_init__(self) -> None:
         for option, choices in CHOICES.items():
-            _expect(getattr(self, option) in choices, f"{option} is {getattr(self, option)!r}", f"one of {choices}")
+            value = getattr(self, option)
+            _expect(value in choices, f"{option} is {value!r}", f"one of {', '.join(choices)}")
         _expect(
             self.threshold > 0 and 0 <= self.above_threshold_factor <= 1,
             f"threshold is {self.threshold} and above_threshold_factor {self.above_threshold_factor}",

@@ -66,6 +66,8 @@ z = torch.zeros
 complain(PointmapLoss(), z(4, 2), z(4, 2))
 complain(PointmapLoss(), z(1, 4, 3), z(1, 5, 3))
 complain(PointmapLoss(), z(1, 4, 3, dtype=torch.int64), z(1, 4, 3, dtype=torch.int64))
+complain(PointmapLoss, 3.0)
+complain(PointmapLoss, penalty="l2")
 complain(nearest_neighbors, z(4, 2), z(4, 3))
 complain(nearest_neighbors, z(2, 4, 3), z(4, 3))
 complain(similarity_transform, z(4, 2), z(4, 2))
@@ -81,6 +83,8 @@ clean True
 PointmapLoss: means are torch.float32 of shape (4, 2), expected floats of shape (batch, point, 3) or (batch, view, h, w, 3)
 PointmapLoss: prediction (1, 4, 3) and target (1, 5, 3), expected two tensors of equal shape with at least one element
 PointmapLoss: means are torch.int64 of shape (1, 4, 3), expected floats of shape (batch, point, 3) or (batch, view, h, w, 3)
+PointmapLoss: settings are 3.0, expected PointmapLossSettings, or options by name
+PointmapLoss: penalty is 'l2', expected one of squared, absolute, huber, geman_mcclure
 nearest_neighbors: query is torch.float32 of shape (4, 2), expected floats of shape (..., point, 3) with at least one point
 nearest_neighbors: query (2, 4, 3) on cpu and reference (4, 3) on cpu, expected equal batch axes and one device
 similarity_transform: source has shape (4, 2), expected (..., point, 3) with at least one point
