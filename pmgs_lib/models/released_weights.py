@@ -23,7 +23,7 @@ from pmgs_lib.errors import CheckpointError
 SHOWN_KEYS = 6  # so many of each sort are written out in an error; the others are counted
 # What acts when it is called. A stand-in would make it harmless, but a file that asks for it is none of weights.
 ACTING_MODULES = {"os", "posix", "nt", "sys", "subprocess", "shutil", "socket", "ctypes", "importlib", "runpy", "pty"}
-ACTING_MODULES |= {"io", "_io", "pickle", "_pickle", "marshal", "multiprocessing", "tempfile", "webbrowser", "timeit"}
+ACTING_MODULES |= {"io", "_io", "pickle", "_pickle", "marshal", "multiprocessing", "webbrowser", "timeit", "commands"}
 ACTING_BUILTINS = {
     "eval",
     "exec",
@@ -129,14 +129,15 @@ def _unpickled(path: Path) -> Any:
 
 def _load_with_stand_ins(path: Path, unknown: list[str], zipped: bool) -> Any:
     """`torch.load`, with for each unknown name the first stand-in that the file's instructions can be applied to."""
-    kinds = dict.fromkeys(unknown, 0)
+    kinds, unfit = dict.fromkeys(unknown, 0), None
     while True:
         stand_ins = [(type(f"<{name}>", (STAND_INS[kind],), {}), name) for name, kind in kinds.items()]
         try:
             with serialization.safe_globals(stand_ins):
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
         except UnpicklingError as error:
-            unfit = next((name for name in unknown if f"<{name}>" in str(error)), None)
+            # A stand-in is named by the error; one that is a plain dictionary is not, but was the last to be changed.
+            unfit = next((name for name in unknown if f"<{name}>" in str(error)), unfit)
             if unfit is None or kinds[unfit] + 1 == len(STAND_INS):
                 raise
             kinds[unfit] += 1

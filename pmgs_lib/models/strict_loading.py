@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from pmgs_lib.errors import CheckpointError
@@ -15,7 +16,7 @@ def filled(config: ModelConfig, state: Mapping[str, Tensor], where: str) -> nn.M
 
     `where` names the weights' origin. Torch's random generator is left as it is.
     """
-    with uninitialised():
+    with uninitialised(), torch.random.fork_rng(devices=[]):  # some initialisations draw all the same
         model = build_model(config)
     found = {key: tuple(value.shape) for key, value in state.items()}
     faults = difference({key: tuple(value.shape) for key, value in model.state_dict().items()}, found)
