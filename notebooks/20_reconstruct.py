@@ -29,7 +29,7 @@ scenes: str = ""  # folder of chunk files, or a capture with transforms.json; em
 scene: str = ""  # key of the scene; empty: the only one there is
 context_frames: list[int] = [7, 13]  # the frames that the model sees
 target_frames: list[int] = [4, 9, 11, 16]  # frames it must predict: between its frames and beyond them
-weights: str = "depthsplat-tiny"  # a name from pmgs_lib.models.MODELS, or a weights file
+weights: str = "depthsplat-tiny"  # a splatting model: a name from pmgs_lib.models.MODELS, or a weights file
 height: int = 128  # pixels; multiples of what the model takes
 width: int = 224  # pixels
 near: float | None = None  # depth range in world units; None: what the import found
@@ -39,6 +39,8 @@ video_frames: int = 60
 device: str = "cpu"  # or "cuda"
 
 # %%
+from pathlib import Path
+
 from IPython.display import Video
 
 from pmgs_lib.data import make_scenes, open_scenes
@@ -74,7 +76,7 @@ run.save_figure(plots.plot_views(context, [f"frame {frame}" for frame in context
 # Every pixel of every picture becomes one Gaussian. The time includes what the first call of a process prepares.
 
 # %%
-chosen = run.resolve(weights) if "/" in weights else weights
+chosen = run.resolve(weights) if Path(weights).suffix else weights
 made = reconstruct(load_checkpoint(chosen, device=device), context, name=weights)
 print(f"{made.seconds:.2f} s on {made.device}: {made.gaussians.count:,} Gaussians from {context.count} pictures")
 made.gaussians
@@ -90,7 +92,7 @@ run.save_figure(plot_depths(context, made.depth.cpu(), frames), "depth")
 
 # %% [markdown]
 # ## New views
-# Frames that the model never saw, one a row. Between the inputs a sheet of pixels from each side closes the gaps; beyond them
+# Frames that the model never saw, a row each in the order of `target_frames`. Between the inputs a sheet of pixels from each side closes the gaps; beyond them
 # holes open behind near things, black because nobody saw what is there.
 
 # %%
@@ -118,7 +120,7 @@ for part, reason in manifest["left_out"].items():
 # The video: steady surfaces are well placed; what swims or tears where the camera passes lies at a wrong depth.
 
 # %%
-Video(folder / "video.mp4", embed=True, html_attributes="controls autoplay loop muted")
+Video(folder / "video.mp4", embed=True, width=2 * width, html_attributes="controls autoplay loop muted")
 
 # %% [markdown]
 # ## The PLY renders the same

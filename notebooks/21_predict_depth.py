@@ -37,6 +37,8 @@ far: float | None = None
 device: str = "cpu"  # or "cuda"
 
 # %%
+from pathlib import Path
+
 import pandas as pd
 
 from pmgs_lib.data import make_scenes, open_scenes
@@ -70,7 +72,7 @@ print("\n".join(f"{count} views: frames {list(frames)}" for count, frames in set
 # One forward pass a set and scene. The first and the last view are in every set: their errors compare.
 
 # %%
-chosen = run.resolve(weights) if "/" in weights else weights
+chosen = run.resolve(weights) if Path(weights).suffix else weights
 model = load_checkpoint(chosen, device=device)
 predictions = {}
 for key in keys:
