@@ -46,6 +46,11 @@ def read_released(path: Path) -> dict[str, Tensor]:
     `encoder.`; names relative to the depth network. `CheckpointError` for anything else, and for a file that asks for
     functions that act.
     """
+    return our_names(read_tensors(path))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a `.pth` or `.ckpt` file, out of their wrapping, under the names they have there."""
     content = _unpickled(path)
     for wrapping in ("state_dict", "model"):
         if isinstance(content, Mapping) and wrapping in content:
@@ -56,7 +61,7 @@ def read_released(path: Path) -> dict[str, Tensor]:
     foreign = [str(key) for key, value in content.items() if not (isinstance(key, str) and _is_plain(value))]
     if foreign:
         raise CheckpointError(f"checkpoint {path}: {listed(foreign)} no tensors; expected weights only")
-    return our_names(content)
+    return dict(content)
 
 
 def our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
