@@ -133,12 +133,7 @@ def depth_errors(
     valid pixel.
     """
     valid = (exact.isfinite() & (exact > 0)) if valid is None else valid
-    count = valid.sum(dim=(-2, -1))
-    if bool((count == 0).any()):
-        raise DataError(
-            f"depth_errors: {int((count == 0).sum())} of {count.numel()} images have no pixel with exact depth, "
-            "expected at least one each; leave those views out"
-        )
+    count = _valid_pixels(valid)
     depth = depth * _median_scale(depth, exact, valid)[..., None, None] if median_scaled else depth
     exact = torch.where(valid, exact, 1.0)
     error = torch.where(valid, depth - exact, 0.0)
@@ -159,6 +154,17 @@ def depth_errors(
         delta2=mean(within[1]),
         delta3=mean(within[2]),
     )
+
+
+def _valid_pixels(valid: Bool[Tensor, "*batch height width"]) -> Tensor:
+    """Their number in each image."""
+    count = valid.sum(dim=(-2, -1))
+    if bool((count == 0).any()):
+        raise DataError(
+            f"depth_errors: {int((count == 0).sum())} of {count.numel()} images have no pixel with exact depth, "
+            "expected at least one each; leave those views out"
+        )
+    return count
 
 
 def _median_scale(depth: Tensor, exact: Tensor, valid: Tensor) -> Float[Tensor, "*batch"]:

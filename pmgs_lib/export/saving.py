@@ -40,12 +40,7 @@ def save_reconstruction(
         _frame_numbers("context_frames", context_frames, reconstruction.context.count),
         _frame_numbers("target_frames", target_frames, 0 if target is None else target.count),
     )
-    obstacles = {part: obstacle(part, job) for part in get_args(Part)}
-    for part in job.settings.save:
-        if obstacles[part] is not None:
-            raise ParameterError(f"save_reconstruction {folder}: no {part} to save: {obstacles[part]}")
-    wanted = dict.fromkeys(job.settings.save) or [part for part, fault in obstacles.items() if fault is None]
-    left_out = {part: fault or "not asked for" for part, fault in obstacles.items() if part not in wanted}
+    wanted, left_out = _choose_parts(job)
     facts = _facts(job)
     _make_room(job.folder, overwrite)
     files = [
@@ -56,6 +51,17 @@ def save_reconstruction(
     manifest = {**facts, "files": files, "left_out": left_out}
     write_json(job.folder / MANIFEST, manifest)
     return manifest
+
+
+def _choose_parts(job: SaveJob) -> tuple[list[Part], dict[Part, str]]:
+    """The parts to write, and the reasons of all others."""
+    obstacles = {part: obstacle(part, job) for part in get_args(Part)}
+    for part in job.settings.save:
+        if obstacles[part] is not None:
+            raise ParameterError(f"save_reconstruction {job.folder}: no {part} to save: {obstacles[part]}")
+    wanted = job.settings.save or [part for part, fault in obstacles.items() if fault is None]
+    left_out = {part: fault or "not asked for" for part, fault in obstacles.items() if part not in wanted}
+    return list(dict.fromkeys(wanted)), left_out
 
 
 def _frame_numbers(name: str, given: Sequence[int] | None, count: int) -> tuple[int, ...]:

@@ -1,5 +1,7 @@
 """Laws of evenly spread frames."""
 
+import itertools
+
 import pytest
 
 from pmgs_lib.data.sampling import spread_frames
@@ -11,7 +13,7 @@ from pmgs_lib.errors import ParameterError
 def test_frames_are_different_even_and_hold_both_ends(first, length):
     for count in range(2, length + 2):
         frames = spread_frames(first, first + length, count)
-        steps = [after - before for before, after in zip(frames, frames[1:], strict=False)]
+        steps = [after - before for before, after in itertools.pairwise(frames)]
         assert (len(frames), frames[0], frames[-1]) == (count, first, first + length)
         assert 1 <= min(steps) <= max(steps) <= min(steps) + 2
 
