@@ -53,9 +53,7 @@ def fill(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def read_manifest(path: Path) -> dict:
-    opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-    with opened as file:
-        return json.load(file)
+    return json.loads(gzip.decompress(path.read_bytes()))
 
 
 class Case:
