@@ -48,5 +48,6 @@ def released_turn(
     """Matrix of `released_harmonics_world`: in e3nn's basis, whose signs differ from ours for odd orders."""
     axes = RELEASED_AXES.to(rotation)
     turn = change_of_basis(harmonics_basis, degree, axes @ rotation @ axes.mT)
-    signs = torch.cat([(-1.0) ** torch.arange(-level, level + 1) for level in range(degree + 1)]).to(rotation)
+    # No power of -1: torch.compile (torch 2.12) traces `(-1.0) ** tensor` as a negated power, -1 everywhere.
+    signs = torch.cat([1 - 2 * (torch.arange(-level, level + 1) % 2) for level in range(degree + 1)]).to(rotation)
     return signs[:, None] * turn * signs
