@@ -81,8 +81,8 @@ for row in exponents.itertuples(index=False):
 # **Why it grows so.** Most of the work is done for each pixel of each view: convolutions, the image transformer's linear layers
 # and the plane sweep, which looks at two neighbours a view however many views there are. That part grows with exponent 1. Two
 # parts grow with the square: attention inside the image transformer (in pixels), and attention in the U-Net, which joins the
-# tokens of *all* views (in views and in pixels). They are cheap until there are many tokens, so the exponent lies near 1 here
-# and rises with larger inputs; below 1 it says that something does not grow at all, such as the time it takes to start kernels.
+# tokens of *all* views (in views and in pixels). They are cheap until there are many tokens: for small inputs the exponents
+# are near 1, and they rise with larger ones. Below 1, something does not grow at all, such as the time it takes to start kernels.
 
 # %% [markdown]
 # ## The fast setting's error
@@ -97,6 +97,5 @@ print(f"median relative difference of depth: {difference:.1e}")
 run.save_metrics({"points": len(timings), "parameters": sum(p.numel() for p in exact.parameters())})
 
 # %% [markdown]
-# **Limits.** Fresh weights and noise: times are those of trained weights, the error of the fast setting is not; the test of the
-# fast setting renders pictures. Compilation is not in the times. On a machine that others use, the slowest repeat says more about
+# **Limits.** Fresh weights and noise: times are those of trained weights, the error of the fast setting is not. Compilation is not in the times. On a machine that others use, the slowest repeat says more about
 # them than about the model.

@@ -100,7 +100,7 @@ def time_model(
     return pd.DataFrame(rows)
 
 
-def growth(amounts: Sequence[float], costs: Sequence[float]) -> Growth:
+def growth(amounts: Sequence[float | int], costs: Sequence[float | int]) -> Growth:
     """The power law through some costs, by least squares on logarithms.
 
     >>> round(growth([1, 2, 4], [3, 12, 48]).exponent, 6)

@@ -12,6 +12,8 @@ NAMES = {
     "plot_depths": "pmgs_lib.ui.depth_plots",
     "plot_errors_by_views": "pmgs_lib.ui.depth_plots",
     "plot_point_clouds": "pmgs_lib.ui.cloud_plots",
+    "plot_changes": "pmgs_lib.ui.ablation_plots",
+    "plot_growth": "pmgs_lib.ui.timing_plots",
 }
 
 register_displays()  # does nothing outside IPython

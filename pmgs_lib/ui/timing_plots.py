@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.evaluation.scaling import growth
@@ -56,6 +57,7 @@ def _draw(panel: Axes, table: pd.DataFrame, amount: str, quantity: str) -> None:
     panel.set_yscale("log")
     ticks = sorted(table[amount].unique())
     panel.set_xticks(ticks, [f"{int(tick):,}" for tick in ticks])
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.minorticks_off()
     panel.set_xlabel("views" if amount == "views" else "pixels of a view")
     panel.set_ylabel("seconds" if quantity == "median_s" else "GiB at most")
@@ -64,7 +66,9 @@ def _draw(panel: Axes, table: pd.DataFrame, amount: str, quantity: str) -> None:
     panel.legend()
 
 
-def _draw_line(panel: Axes, amounts: Sequence[float], values: Sequence[float], color: str, name: str) -> str:
+def _draw_line(
+    panel: Axes, amounts: Sequence[float | int], values: Sequence[float | int], color: str, name: str
+) -> str:
     """Draw the power law where there are two amounts or more; returns the label of the points."""
     if len(set(amounts)) < 2:
         return name
