@@ -4,6 +4,7 @@ from pmgs_lib._lazy import lazy_names
 
 NAMES = {
     "TrainingConfig": "pmgs_lib.training.config",
+    "WeightSchedule": "pmgs_lib.training.config",
     "TrainingHistory": "pmgs_lib.training.history",
     "Trainer": "pmgs_lib.training.trainer",
     "TrainingRun": "pmgs_lib.training.run",

@@ -1,23 +1,38 @@
 """What happened in training, a row a step."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 
+class Exclusion(NamedTuple):
+    """A scene that PM-Loss left out at a step, and why."""
+
+    step: int
+    scene: str
+    reason: str
+
+
 @dataclass
 class TrainingHistory:
-    """Loss terms, gradient norm and learning rate of every step; `excluded` counts scenes that PM-Loss left out."""
+    """Loss terms, gradient norm and learning rate of every step, and the scenes that PM-Loss left out."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
-    excluded: dict[str, int] = field(default_factory=dict)
+    exclusions: list[Exclusion] = field(default_factory=list)
 
     def add(self, step: int, terms: dict[str, float], gradient_norm: float, learning_rate: float) -> None:
         self.rows.append({"step": step, **terms, "gradient_norm": gradient_norm, "learning_rate": learning_rate})
 
-    def count_excluded(self, reason: str) -> None:
-        self.excluded[reason] = self.excluded.get(reason, 0) + 1
+    def exclude(self, step: int, scene: str, reason: str) -> None:
+        self.exclusions.append(Exclusion(step, scene, reason))
+
+    @property
+    def excluded(self) -> dict[str, int]:
+        """How often each scene was left out for each reason."""
+        return dict(Counter(f"{scene}: {reason}" for _, scene, reason in self.exclusions))
 
     def to_frame(self) -> pd.DataFrame:
         return pd.DataFrame(self.rows)

@@ -40,20 +40,36 @@ class Objective:
         if config.pointmap_weight > 0 and pointmaps is None:
             raise ParameterError("training: pointmap_weight is positive but no pointmap source was given")
         self.config, self.pointmaps = config, pointmaps
-        self.pointmap_loss = PointmapLoss()
+        self.pointmap_loss = PointmapLoss(config.pointmap_loss)
 
-    def __call__(self, prediction: Prediction, example: Example) -> StepLoss:
+    def __call__(self, prediction: Prediction, example: Example, step: int) -> StepLoss:
+        """The terms at `step`, counted from 0."""
         terms = {"photometric": self._photometric(prediction, example)}
         excluded: tuple[tuple[str, str], ...] = ()
         if self.config.depth_weight > 0:
             terms["depth"] = self.config.depth_weight * self._depth(prediction, example)
         if self.config.pointmap_weight > 0:
-            details = self.pointmap_loss.details(
-                prediction.gaussians.means, self.pointmaps(example.context, example.key)
-            )
-            terms["pointmap"] = self.config.pointmap_weight * details.loss.mean()
-            excluded = tuple((key, reason) for key, reason in zip(example.key, details.reasons, strict=True) if reason)
+            terms["pointmap"], excluded = self._pointmap(prediction, example, step)
         return StepLoss(terms, excluded)
+
+    def _pointmap(
+        self, prediction: Prediction, example: Example, step: int
+    ) -> tuple[Float[Tensor, ""], tuple[tuple[str, str], ...]]:
+        """The weighted term, and name and reason of each scene that it leaves out."""
+        means, settings = prediction.gaussians.means, self.pointmap_loss.settings
+        weight = self.config.pointmap_weight * self.config.pointmap_schedule.factor(step)
+        if weight == 0:
+            return means.new_zeros(()), ()
+        pointmap = self.pointmaps.with_confidence(example.context, example.key)
+        details = self.pointmap_loss.details(
+            means,
+            pointmap.points,
+            confidence=None if settings.confidence_rule == "none" else pointmap.confidence,
+            cameras=example.context.cameras if settings.needs_cameras else None,
+            step=step,
+            keys=example.key,
+        )
+        return weight * details.loss.mean(), details.excluded_scenes
 
     def _photometric(self, prediction: Prediction, example: Example) -> Float[Tensor, ""]:
         losses = [

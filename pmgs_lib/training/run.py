@@ -89,6 +89,7 @@ def run_training(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
         "duration_s": round(seconds, 1),
         "training_loss": history.summary(),
+        "pointmap_excluded": history.excluded,
         "validation": _validation(run, model.to(device)),
     }
     save_checkpoint(output / WEIGHTS_FILE, model, card, dtype=dtype)

@@ -17,10 +17,13 @@ from pmgs_lib.views import Example
 
 
 class _Batch:
-    """Carries an example past Fabric, which walks into containers and dataclasses to convert their tensors."""
+    """Carries an example past Fabric, which walks into containers and dataclasses to convert their tensors.
 
-    def __init__(self, example: Example) -> None:
-        self.example = example
+    step: of the training, from 0.
+    """
+
+    def __init__(self, example: Example, step: int) -> None:
+        self.example, self.step = example, step
 
 
 class _TrainingStep(nn.Module):
@@ -35,7 +38,7 @@ class _TrainingStep(nn.Module):
         prediction = self.model(batch.example.context)
         # Rendering and alignment lose what they are for in half precision.
         with torch.autocast(batch.example.target.images.device.type, enabled=False):
-            self.last = self.objective(prediction, batch.example)
+            self.last = self.objective(prediction, batch.example, batch.step)
             return self.last.total
 
 
@@ -82,7 +85,7 @@ class Trainer:
         return self.history
 
     def _step(self, step: int, example: Example) -> None:
-        total = self.wrapped(_Batch(example))
+        total = self.wrapped(_Batch(example, step - 1))
         loss = self.step_module.last
         values = {name: term.item() for name, term in loss.terms.items()}
         where = f"training: step {step}, scenes {', '.join(example.key)}"
@@ -95,8 +98,8 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
-        for _, reason in loss.excluded:
-            self.history.count_excluded(reason)
+        for scene, reason in loss.excluded:
+            self.history.exclude(step, scene, reason)
         self.history.add(step, values, norm, learning_rate)
 
     def _clip(self, where: str) -> float:

@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from pmgs_lib import Cameras, Example, Views
 from pmgs_lib.errors import ParameterError, TrainingError
+from pmgs_lib.losses import PointmapLossSettings
 from pmgs_lib.models import build_model
 from pmgs_lib.pointmaps import build_pointmap_source
-from pmgs_lib.training import Trainer, TrainingConfig
+from pmgs_lib.pointmaps.base import Pointmap, PointmapSource
+from pmgs_lib.training import Trainer, TrainingConfig, WeightSchedule
 
 HEIGHT, WIDTH = 32, 48
 
@@ -65,6 +68,59 @@ def test_pm_loss_and_depth_are_terms_of_their_own():
     history = Trainer(small_model(), settings, pointmaps=pointmaps, accelerator="cpu").fit([plane_example()] * 2)
     assert {"photometric", "pointmap", "depth"} <= set(history.to_frame())
     assert history.excluded == {}
+
+
+class BrokenPointmap(PointmapSource):
+    """A pointmap that is NaN everywhere, and the number of times it was asked for."""
+
+    asked = 0
+
+    def pointmap(self, context, key):
+        self.asked += 1
+        shape = (*context.batch_shape, context.count, context.height, context.width)
+        return Pointmap(torch.full((*shape, 3), float("nan")), torch.ones(shape))
+
+
+def test_scenes_that_pm_loss_leaves_out_are_counted_and_named():
+    settings = config(2, pointmap_weight=0.05)
+    history = Trainer(small_model(), settings, pointmaps=BrokenPointmap(), accelerator="cpu").fit([plane_example()] * 2)
+    reason = f"{2 * HEIGHT * WIDTH} of {2 * HEIGHT * WIDTH} points of the pointmap are NaN or infinite"
+    assert history.excluded == {f"plane: {reason}": 2}
+    assert history.exclusions[1] == (2, "plane", reason)
+    assert (history.to_frame()["pointmap"] == 0).all()
+
+
+def test_options_of_pm_loss_reach_it_and_its_weight_follows_the_schedule():
+    options = {"compare": "depth", "normalization": "depth", "sampled_points": 100, "confidence_rule": "weights"}
+    described = {
+        "steps": 3, "learning_rate": 1e-3, "pointmap_weight": 0.1, "pointmap_loss": options,
+        "pointmap_schedule": {"start": 1, "stop": 2},
+    }  # fmt: skip
+    source = BrokenPointmap()
+    trainer = Trainer(small_model(), TrainingConfig.model_validate(described), pointmaps=source, accelerator="cpu")
+    history = trainer.fit([plane_example()] * 3)
+    assert trainer.step_module.objective.pointmap_loss.settings.compare == "depth"
+    assert source.asked == 1
+    assert [exclusion.step for exclusion in history.exclusions] == [2]
+
+
+def test_a_rule_for_confidences_that_the_source_has_not_is_refused():
+    settings = config(1, pointmap_weight=0.05, pointmap_loss=PointmapLossSettings(confidence_rule="weights"))
+    trainer = Trainer(small_model(), settings, pointmaps=build_pointmap_source("depth"), accelerator="cpu")
+    with pytest.raises(ParameterError, match="confidence: none was given"):
+        trainer.fit([plane_example()])
+
+
+def test_factors_of_a_schedule():
+    assert [WeightSchedule().factor(step) for step in (0, 10**6)] == [1.0, 1.0]
+    schedule = WeightSchedule(start=2, ramp=3, stop=8)
+    assert [schedule.factor(step) for step in range(9)] == [0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("options", [{"treshold": 1.0}, {"penalty": "l2"}, {"penalty": "huber"}])
+def test_options_of_pm_loss_are_checked_before_anything_runs(options):
+    with pytest.raises((ValidationError, ParameterError), match=r"treshold|penalty"):
+        TrainingConfig.model_validate({"steps": 1, "pointmap_loss": options})
 
 
 def test_pm_loss_without_a_source_is_refused():
