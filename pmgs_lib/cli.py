@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "import": ("pmgs_lib.data.commands:import_", "turn a capture into a scene"),
     "inspect": ("pmgs_lib.data.commands:inspect", "look at a scene before spending time on it"),
     "render": ("pmgs_lib.export.commands:render", "Gaussians, depth, novel views and a video of a scene"),
+    "models": ("pmgs_lib.models.commands:models", "the zoo: released models, their files, settings and numbers"),
     "train": ("pmgs_lib.training.run:train_from_file", "train as a YAML file says"),
 }
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130

@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 
+from pmgs_lib import cli
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.models import MODELS, build_model, named_config
@@ -133,6 +134,15 @@ def test_table_and_names():
         named_entry("nothing")
     with pytest.raises(KeyError):
         MODELS["nothing"]
+
+
+def test_the_list_on_the_command_line(capsys):
+    assert cli.main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == list(MODELS)
+    assert cli.main(["models", "mvsplat-acid-256x256"]) == 0
+    assert capsys.readouterr().out == f"{MODELS['mvsplat-acid-256x256']}\n"
+    assert cli.main(["models", "nothing"]) == 2
 
 
 def test_using_one_model_depends_on_the_facts_of_no_other():
