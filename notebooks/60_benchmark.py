@@ -69,13 +69,12 @@ shown.dropna(axis=1, how="all").round(4)
 run.save_figure(plot_growth(timings), "growth")
 
 # %% [markdown]
-# Straight lines are power laws: time ~ views^a, and time ~ pixels^b.
+# Straight lines are power laws: time ~ views^a, and time ~ pixels^b. Their exponents a and b:
 
 # %%
 exponents = fit_growth(timings)
 exponents.to_csv(run.artifact("growth.csv"), index=False)
-for row in exponents.itertuples(index=False):
-    print(f"{row.setting}: time grows as views^{row.views:.2f} and as pixels^{row.pixels:.2f}")
+exponents.round(2)
 
 # %% [markdown]
 # **Why it grows so.** Most of the work is done for each pixel of each view: convolutions, the image transformer's linear layers
