@@ -83,26 +83,30 @@ def largest_coordinate(dtype: torch.dtype) -> float:
 
 def estimate_similarity(source: Tensor, target: Tensor, weights: Tensor | None, dtype: torch.dtype) -> Similarity:
     """`similarity_transform` of float64 points, without its checks, with values that are sure to fit into `dtype`."""
-    largest = largest_coordinate(dtype)
-    usable = _within(source, largest) & _within(target, largest)
+    sizes = [_size(cloud) for cloud in (source, target)]
+    # One pass each: NaN and infinity pass into the size, and it bounds every coordinate.
+    usable = (sizes[0] <= largest_coordinate(dtype)) & (sizes[1] <= largest_coordinate(dtype))
     if weights is not None:
         usable = usable & weights.isfinite().all(-1) & (weights.sum(-1) > 0)
         weights = torch.where(usable[..., None], weights, torch.ones_like(weights))
+        weights = weights / weights.sum(-1, keepdim=True)
     if not usable.all():
         # Replaced before any arithmetic: a gradient of 0 times NaN would be NaN.
-        source = torch.where(usable[..., None, None], source, torch.zeros_like(source))
-        target = torch.where(usable[..., None, None], target, torch.zeros_like(target))
+        source, target = (torch.where(usable[..., None, None], c, torch.zeros_like(c)) for c in (source, target))
+        sizes = [torch.where(usable, size, 0.0) for size in sizes]
     source_mean, target_mean = _mean(source, weights), _mean(target, weights)
-    source_centred, target_centred = source - source_mean, target - target_mean
+    # The target's mean is a constant here: in the covariance its gradient cancels, because the source is centred.
+    source_centred, target_centred = source - source_mean, target - target_mean.detach()
     smallest = torch.finfo(dtype).tiny ** RANGE_EXPONENT
-    source_spreads = usable & _spreads(source_centred, source, weights, smallest)
-    determined = source_spreads & _spreads(target_centred, target, weights, smallest)
+    source_spreads = usable & _spreads(source_centred, source, sizes[0], weights, smallest)
+    determined = source_spreads & _spreads(target_centred, target, sizes[1], weights, smallest)
 
-    weighted_source = _shares_of(source_centred, weights)
-    covariance = target_centred.mT @ weighted_source
+    count = source.shape[-2] if weights is None else 1
+    weighted_source = source_centred if weights is None else source_centred * weights[..., None]
+    covariance = target_centred.mT @ weighted_source / count
     covariance = torch.where(determined[..., None, None], covariance, torch.zeros_like(covariance))
     rotation = _nearest_rotation(covariance)
-    variance = torch.linalg.vecdot(source_centred.flatten(-2), weighted_source.flatten(-2))
+    variance = torch.linalg.vecdot(source_centred.flatten(-2), weighted_source.flatten(-2)) / count
     variance = torch.where(source_spreads, variance, torch.ones_like(variance))
     # Umeyama's trace(D S), written without singular values: it needs no gradient of them.
     scale = (rotation * covariance).sum((-2, -1)) / variance
@@ -117,30 +121,21 @@ def _nearest_rotation(covariance: Tensor) -> Tensor:
     return roma.special_procrustes(covariance / torch.where(size > 0, size, 1.0), gradient_eps=ROTATION_DAMPING)
 
 
-def _within(points: Tensor, largest: float) -> Tensor:
-    # The norm of all coordinates in one pass; NaN and infinity pass into it, and it bounds each of them.
-    return torch.linalg.vector_norm(points.detach(), dim=(-2, -1)) <= largest
+def _size(points: Tensor) -> Tensor:
+    """Norm of all coordinates together."""
+    return torch.linalg.vector_norm(points.detach(), dim=(-2, -1))
 
 
-def _spreads(centred: Tensor, points: Tensor, weights: Tensor | None, smallest: float) -> Tensor:
-    centred, points = centred.detach(), points.detach()
+def _spreads(centred: Tensor, points: Tensor, size: Tensor, weights: Tensor | None, smallest: float) -> Tensor:
     if weights is not None:
         carried = (weights > 0)[..., None]
-        centred, points = centred * carried, points * carried
-    size = torch.linalg.vector_norm(points, dim=(-2, -1))
-    return torch.linalg.vector_norm(centred, dim=(-2, -1)) > (COINCIDENT_SPREAD * size).clamp_min(smallest)
-
-
-def _shares_of(points: Tensor, weights: Tensor | None) -> Tensor:
-    """Points times their share in a mean."""
-    return (
-        points / points.shape[-2] if weights is None else points * (weights / weights.sum(-1, keepdim=True))[..., None]
-    )
+        centred, size = centred * carried, _size(points * carried)
+    return _size(centred) > (COINCIDENT_SPREAD * size).clamp_min(smallest)
 
 
 def _mean(points: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean over points, which stay as an axis of one."""
-    return points.mean(-2, keepdim=True) if weights is None else _shares_of(points, weights).sum(-2, keepdim=True)
+    """Mean over points, which stay as an axis of one; weights sum to 1."""
+    return points.mean(-2, keepdim=True) if weights is None else weights[..., None, :] @ points
 
 
 def _check(source: Tensor, target: Tensor, weights: Tensor | None) -> None:
