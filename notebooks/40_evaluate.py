@@ -70,7 +70,7 @@ print(f"protocol {rules.name}, {rules.expected.scenes} scenes, digest {rules.dig
 
 # %%
 chosen = run.resolve(weights) if weights.endswith(".safetensors") else weights
-model, trained_steps = load_checkpoint(chosen), read_card(chosen)["trained_steps"]
+model, trained_steps = load_checkpoint(chosen), read_card(chosen).get("trained_steps")
 methods = [NearestInput(), ExactDepth(), GaussianMethod(model, name=label)]
 
 # %% [markdown]

@@ -82,7 +82,7 @@ def run_training(
     device = trainer.fabric.device
     card = {
         "training": run.model_dump(mode="json"),
-        "trained_steps": run.training.steps + (read_card(run.weights)["trained_steps"] if run.weights else 0),
+        "trained_steps": run.training.steps + (read_card(run.weights).get("trained_steps", 0) if run.weights else 0),
         "command": command,
         "commit": _commit(),
         "seed": run.training.seed,
