@@ -9,6 +9,10 @@ NAMES = {
     "Trainer": "pmgs_lib.training.trainer",
     "TrainingRun": "pmgs_lib.training.run",
     "run_training": "pmgs_lib.training.run",
+    "training_health": "pmgs_lib.training.health",
+    "descend": "pmgs_lib.training.direct",
+    "Descent": "pmgs_lib.training.direct",
+    "pull": "pmgs_lib.training.direct",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, NAMES)

@@ -8,13 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from pmgs_lib.errors import ParameterError
-from pmgs_lib.losses import PointmapLoss, inverse_depth_l1, mean_squared_error
+from pmgs_lib.losses import PointmapLoss, PointmapLossDetails, inverse_depth_l1, mean_squared_error
 from pmgs_lib.models.base import Prediction
 from pmgs_lib.pointmaps.base import PointmapSource
 from pmgs_lib.rasterizers import render_with_settings
 from pmgs_lib.rasterizers.base import Rendering
 from pmgs_lib.training.config import TrainingConfig
-from pmgs_lib.views import Example
+from pmgs_lib.views import Example, Views
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,27 @@ class Objective:
         self, prediction: Prediction, example: Example, step: int
     ) -> tuple[Float[Tensor, ""], tuple[tuple[str, str], ...]]:
         """The weighted term, and name and reason of each scene that it leaves out."""
-        means, settings = prediction.gaussians.means, self.pointmap_loss.settings
         weight = self.config.pointmap_weight * self.config.pointmap_schedule.factor(step)
         if weight == 0:
-            return means.new_zeros(()), ()
-        pointmap = self.pointmaps.with_confidence(example.context, example.key)
-        details = self.pointmap_loss.details(
-            means,
+            return prediction.gaussians.means.new_zeros(()), ()
+        details = self.pointmap_details(prediction, example.context, example.key, step)
+        return weight * details.loss.mean(), details.excluded_scenes
+
+    def pointmap_details(
+        self, prediction: Prediction, context: Views, keys: tuple[str, ...], step: int, *, per_pixel: bool = False
+    ) -> PointmapLossDetails:
+        """What PM-Loss sees in a batch, without its weight; the views bring what else its options need."""
+        settings = self.pointmap_loss.settings
+        pointmap = self.pointmaps.with_confidence(context, keys)
+        return self.pointmap_loss.details(
+            prediction.gaussians.means,
             pointmap.points,
             confidence=None if settings.confidence_rule == "none" else pointmap.confidence,
-            cameras=example.context.cameras if settings.needs_cameras else None,
+            cameras=context.cameras if settings.needs_cameras else None,
             step=step,
-            keys=example.key,
+            keys=keys,
+            per_pixel=per_pixel,
         )
-        return weight * details.loss.mean(), details.excluded_scenes
 
     def _photometric(self, prediction: Prediction, example: Example) -> Float[Tensor, ""]:
         losses = [

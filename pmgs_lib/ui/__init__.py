@@ -12,6 +12,12 @@ NAMES = {
     "plot_depths": "pmgs_lib.ui.depth_plots",
     "plot_errors_by_views": "pmgs_lib.ui.depth_plots",
     "plot_point_clouds": "pmgs_lib.ui.cloud_plots",
+    "plot_health": "pmgs_lib.ui.health_plots",
+    "plot_alignment": "pmgs_lib.ui.health_plots",
+    "plot_edge_maps": "pmgs_lib.ui.edge_plots",
+    "plot_pixel_rows": "pmgs_lib.ui.edge_plots",
+    "PixelRow": "pmgs_lib.ui.edge_plots",
+    "plot_descents": "pmgs_lib.ui.edge_plots",
     "plot_changes": "pmgs_lib.ui.ablation_plots",
     "plot_growth": "pmgs_lib.ui.timing_plots",
 }

@@ -1,0 +1,161 @@
+"""Figures of PM-Loss: the health of a list of scenes, and two point clouds before and after their alignment."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from pmgs_lib.cameras import Cameras
+from pmgs_lib.errors import ParameterError
+from pmgs_lib.geometry.pose import transform_points
+from pmgs_lib.losses.health import LEVELS, PointmapHealth, SceneHealth
+from pmgs_lib.ui import style
+
+MOST_SCENES, MOST_LEFT_OUT = 12, 4
+MOST_POINTS = 5_000
+KEPT_SHARE = (0.5, 99.5)  # percentiles of the points that the picture must hold
+ROOM = 0.03  # of the extent, left free around the points
+# Dark on light: told apart in black and white too.
+CENTRES, POINTMAP = style.CYCLE[0], style.CYCLE[4]
+SIDES = {"from above": (0, 2, "right", "forward"), "from the first camera": (0, 1, "right", "down")}
+
+
+def plot_health(health: PointmapHealth) -> Figure:
+    """Worst scenes first: what the loss of each is, its residual and scale, and how its distances are distributed.
+
+    At most 12 scenes are drawn, and the title says of how many. Scenes that were left out stand below with their
+    reasons.
+    """
+    shown, notes = health.scored[:MOST_SCENES], _left_out(health.excluded)
+    height = 1.5 + 0.22 * max(len(shown), 3) + 0.18 * len(notes)
+    with style.figure_style():
+        figure = Figure(figsize=(style.PAGE_WIDTH, height))
+        figure.suptitle(_headline(health, len(shown)), x=0.01, ha="left", fontsize=9)
+        bottom = (0.5 + 0.18 * len(notes)) / height
+        for line, note in enumerate(notes):
+            figure.text(0.01, (0.18 * (len(notes) - line) - 0.12) / height, note, fontsize=8, color=style.INK)
+        if shown:
+            panels = figure.subplots(1, 4, width_ratios=[1.2, 1, 1, 1.6])
+            figure.subplots_adjust(left=0.16, right=0.99, bottom=bottom, top=1 - 0.55 / height, wspace=0.16)
+            _scene_panels(panels[:3], health, shown)
+            _distribution(panels[3], health, shown)
+    return figure
+
+
+def _headline(health: PointmapHealth, shown: int) -> str:
+    parts = [
+        f"{health.listed} scenes: {len(health.scored)} scored, {len(health.excluded)} left out",
+        f"threshold rule took hold in {health.scenes_above}",
+    ]
+    if shown < len(health.scored):
+        parts.append(f"the {shown} worst are drawn")
+    return "; ".join(parts)
+
+
+def _left_out(excluded: Sequence[tuple[str, str]]) -> list[str]:
+    notes = [f"left out: {scene}: {reason}" for scene, reason in excluded[:MOST_LEFT_OUT]]
+    rest = len(excluded) - len(notes)
+    return [*notes, f"and {rest} more left out"] if rest else notes
+
+
+def _scene_panels(panels: Sequence[Axes], health: PointmapHealth, shown: Sequence[SceneHealth]) -> None:
+    """A bar or dot a scene; the threshold is drawn where it is near enough to matter."""
+    places = range(len(shown))
+    chamfers = [scene.chamfer for scene in shown]
+    colors = [style.CYCLE[1] if scene.above_threshold else style.CYCLE[0] for scene in shown]
+    panels[0].barh(places, chamfers, color=colors, height=0.62)
+    panels[0].set_title(f"loss [{_penalty_unit(health)}]")
+    if max(chamfers) > health.settings.threshold / 4:
+        panels[0].axvline(health.settings.threshold, color=style.INK, linewidth=0.8, linestyle="--")
+    panels[1].plot([scene.residual for scene in shown], places, "o", color=style.CYCLE[0], markersize=5)
+    panels[1].set_title("residual of alignment [scene units]")
+    panels[2].plot([scene.scale for scene in shown], places, "D", color=style.CYCLE[2], markersize=4.5)
+    panels[2].set_title("scale of the pointmap")
+    for panel in panels:
+        panel.set_ylim(len(shown) - 0.4, -0.6)
+        panel.set_yticks(places, [scene.key for scene in shown] if panel is panels[0] else [])
+        panel.set_xlim(left=0)
+        panel.grid(axis="x")
+
+
+def _distribution(panel: Axes, health: PointmapHealth, shown: Sequence[SceneHealth]) -> None:
+    """Cumulative share of the points over what each costs; the worst scene is drawn strong."""
+    for place, scene in enumerate(shown):
+        options = {"color": style.CYCLE[1], "zorder": 3} if place == 0 else {"color": style.CONTROL, "linewidth": 1.0}
+        # The smallest cost may be 0, which has no place on a logarithmic axis.
+        panel.plot(health.penalties(scene)[1:], [100 * level for level in LEVELS[1:]], **options)
+    panel.set_xscale("log")
+    panel.set_title("points that cost at most so much [%]")
+    panel.set_xlabel(f"penalty of a point [{_penalty_unit(health)}]")
+    panel.plot([], [], color=style.CYCLE[1], label=f"worst: {shown[0].key}")
+    if len(shown) > 1:
+        panel.plot([], [], color=style.CONTROL, label="the others")
+    low, high = panel.get_xlim()
+    if high > health.settings.threshold > low:
+        panel.axvline(health.settings.threshold, color=style.INK, linewidth=0.8, linestyle="--", label="threshold")
+    panel.legend(loc="upper left")
+    panel.set_ylim(0, 101)
+    panel.grid()
+
+
+def _penalty_unit(health: PointmapHealth) -> str:
+    return health.unit if health.settings.penalty == "absolute" else f"squared {health.unit}"
+
+
+def plot_alignment(
+    centres: Float[Tensor, "*point 3"],
+    pointmap: Float[Tensor, "*pixel 3"],
+    aligned: Float[Tensor, "*pixel 3"],
+    cameras: Cameras,
+) -> Figure:
+    """Gaussian centres and pointmap of one scene before and after alignment, from above and from the first camera.
+
+    All in the first camera's frame; before the alignment the pointmap is in units of its own. Axes have equal units.
+    NaN in `aligned`, where a pixel did not count, is left out. `cameras` are those of the views, shape (view,).
+    """
+    if len(cameras.batch_shape) != 1:
+        raise ParameterError(
+            f"plot_alignment: cameras of shape {tuple(cameras.batch_shape)}, expected those of one scene, shape (view,)"
+        )
+    local, raw, fitted = (_local(cloud, cameras) for cloud in (centres, pointmap, aligned))
+    with style.figure_style():
+        figure = Figure(figsize=(style.PAGE_WIDTH, 5.6), layout="constrained")
+        grid = figure.subplots(2, 2)
+        for column, (when, points) in zip(grid.T, {"before": raw, "after": fitted}.items(), strict=True):
+            for axes, side in zip(column, SIDES, strict=True):
+                _overlay(axes, local, points, side)
+            column[0].set_title(f"{when} alignment, from above")
+            column[1].set_title(f"{when} alignment, from the first camera")
+        handles = [
+            grid[0, 0].plot([], [], "o", color=color, markersize=5, label=label)[0]
+            for color, label in ((CENTRES, "Gaussian centres"), (POINTMAP, "pointmap"))
+        ]
+        figure.legend(handles=handles, loc="outside lower left", ncols=2)
+    return figure
+
+
+def _local(cloud: Tensor, cameras: Cameras) -> np.ndarray:
+    points = cloud.detach().reshape(-1, 3).to(cameras.intrinsics)
+    points = points[points.isfinite().all(-1)]
+    if len(points) == 0:
+        raise ParameterError("plot_alignment: a cloud has no finite point, expected some; the scene was left out")
+    return transform_points(cameras[0].camera_from_world, points[:: -(-len(points) // MOST_POINTS)]).cpu().numpy()
+
+
+def _overlay(axes: Axes, centres: np.ndarray, pointmap: np.ndarray, side: str) -> None:
+    across, along, horizontal, vertical = SIDES[side]
+    for points, color, size, order in ((pointmap, POINTMAP, 5.0, 1), (centres, CENTRES, 1.5, 2)):
+        axes.scatter(
+            points[:, across], points[:, along], s=size, color=color, linewidths=0, zorder=order, rasterized=True
+        )
+    low, high = np.percentile(np.concatenate((centres, pointmap))[:, [across, along]], KEPT_SHARE, axis=0)
+    spare = np.maximum(ROOM * (high - low), 1e-6)
+    (left, bottom), (right, top) = low - spare, high + spare
+    axes.set_xlim(left, right)
+    axes.set_ylim(*((top, bottom) if vertical == "down" else (bottom, top)))
+    axes.set_aspect("equal")
+    axes.set_xlabel(f"{horizontal} [scene units]")
+    axes.set_ylabel(f"{vertical} [scene units]")
