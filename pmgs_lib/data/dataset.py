@@ -14,7 +14,7 @@ from pmgs_lib.data.chunks import ChunkScene, decode_image
 from pmgs_lib.data.folders import ChunkFolder
 from pmgs_lib.data.manifests import manifest_path, read_manifest
 from pmgs_lib.data.resize import Filter, Fit, PrincipalPoint, fit, resize_depth, resize_image, resize_intrinsics
-from pmgs_lib.data.sampling import BoundedSampler, draw_generator
+from pmgs_lib.data.sampling import Sampler, draw_generator
 from pmgs_lib.errors import DataError, ParameterError
 from pmgs_lib.views import Example, Views
 
@@ -141,15 +141,17 @@ class TrainingDataset(Dataset[Example]):
     The examples are numbered through all epochs: number i belongs to epoch `i // scenes`, and each epoch visits every
     scene once in its own order. So a loader reads in sequence, and training that resumes after `k` examples starts at
     number `k`. flip: mirror half of the examples left to right, cameras and world with them (as DepthSplat trains).
+    batch_size: how many examples make a training step, for samplers that change with the steps.
     """
 
     dataset: SceneDataset
-    sampler: BoundedSampler
+    sampler: Sampler
     height: int
     width: int
     length: int  # steps times batch size of a whole training
     seed: int = 0
     flip: bool = True
+    batch_size: int = 1
 
     def __len__(self) -> int:
         return self.length
@@ -162,7 +164,14 @@ class TrainingDataset(Dataset[Example]):
         key = self.dataset.keys[order[position]]
         generator = draw_generator(self.seed, epoch, position + 1)
         scene = self.dataset.scene(key)
-        context, target = self.sampler.sample(scene.frames, generator, f"dataset {self.dataset.root}, scene {key!r}")
+        context, target = self.sampler.sample(
+            scene.frames,
+            generator,
+            f"dataset {self.dataset.root}, scene {key!r}",
+            step=index // self.batch_size,
+            centers=scene.cameras.centers,
+            key=key,
+        )
         example = self.dataset.example(key, context, target, self.height, self.width)
         return mirrored(example) if self.flip and generator.random() < 0.5 else example
 

@@ -1,15 +1,13 @@
-"""Which frames of a scene an example is made of, drawn so that a number names the draw for good."""
+"""Context views spread evenly over a gap of bounded length: the sampler of the embedded trainings."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
+from pmgs_lib.data.sampling.base import Frames, Sampler
 from pmgs_lib.errors import DataError, ParameterError
-
-
-def draw_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """A generator that depends on these three numbers only: not on workers, threads, or what was drawn before."""
-    return np.random.default_rng([seed, epoch, index])
 
 
 def spread_frames(first: int, last: int, count: int) -> tuple[int, ...]:
@@ -26,13 +24,14 @@ def spread_frames(first: int, last: int, count: int) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class BoundedSampler:
+class BoundedSampler(Sampler):
     """Context views with a bounded distance between the first and the last, targets in between.
 
     The gap is uniform in `min_gap ... max_gap` (frames), its place uniform in the scene. With more than two context
     views the others are spread evenly. `targets` distinct frames are drawn from the span of the context, widened by
     `beyond` frames on either side; where the span is too short for that many, frames repeat. This is the bounded
-    sampler of pixelSplat (Charatan et al., 2024) with the draw without replacement of DepthSplat (Xu et al., 2025).
+    sampler of pixelSplat (Charatan et al., 2024) with the draw without replacement of DepthSplat (Xu et al., 2025), and
+    no schedule; what their released code draws is `GapSampler` and `FarthestPointSampler`.
     """
 
     min_gap: int
@@ -53,8 +52,15 @@ class BoundedSampler:
             )
 
     def sample(
-        self, frames: int, generator: np.random.Generator, where: str = "scene"
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        self,
+        frames: int,
+        generator: np.random.Generator,
+        where: str = "scene",
+        *,
+        step: int = 0,
+        centers: Float[Tensor, "frame 3"] | None = None,
+        key: str | None = None,
+    ) -> tuple[Frames, Frames]:
         """Context and target frames, both ascending. Raises DataError naming `where` for a scene that is too short."""
         longest = min(self.max_gap, frames - 1)
         if longest < self.min_gap:
