@@ -14,8 +14,11 @@ from pmgs_lib.errors import ParameterError
 from pmgs_lib.export.parts import SaveSettings, VideoKind
 from pmgs_lib.export.reconstruction import reconstruct
 from pmgs_lib.export.saving import save_reconstruction
-from pmgs_lib.models import load_checkpoint
+from pmgs_lib.models import MODELS, load_checkpoint
+from pmgs_lib.models.acceleration import accelerate
 from pmgs_lib.models.base import ModelConfig
+
+FAST_VIEWS = 4  # views that the fast setting holds at full size
 
 
 def _frames(given: Any) -> Any:
@@ -47,6 +50,7 @@ class RenderRequest(SaveSettings):
     video: VideoKind = Field("interpolate", description="path of the video's cameras")
     device: str = Field("auto", description="cpu, cuda ...; auto takes a GPU if there is one")
     config: str | None = Field(None, description="zoo name that says what a weights file holds, if its name does not")
+    fast: bool = Field(False, description="half precision, few views at a time: less memory for large pictures")
     overwrite: bool = Field(False, description="write over what an earlier call left in the folder")
 
 
@@ -61,8 +65,12 @@ def render(model: str, scenes: str, /, *, request: RenderRequest) -> str:
         scene = dataset.scene(pick_scene(dataset, request.scene))
         network = load_checkpoint(model, config=request.config, device=_device(request.device))
         size, targets = _size(request.size, scene, network.config), _targets(request)
+        if model in MODELS and request.config is None and MODELS[model].config_for(*size) != network.config:
+            network = load_checkpoint(model, config=MODELS[model].config_for(*size), device=_device(request.device))
         context = dataset.views(scene, request.context, *size)
         target = dataset.views(scene, targets, *size) if targets else None
+    if request.fast:  # not compiled: for one scene that would take longer than it saves
+        network = accelerate(network, compile=False, views_at_once=FAST_VIEWS)
     made = reconstruct(network, context, name=Path(model).name)
     settings = SaveSettings(**{name: getattr(request, name) for name in SaveSettings.model_fields})
     manifest = save_reconstruction(

@@ -53,6 +53,22 @@ def test_one_call_makes_everything(scenes, render, tmp_path):
     assert min(file["psnr"] for file in manifest["files"] if file["part"] == "rendered") > 12
 
 
+def test_the_fast_setting_gives_nearly_the_same_pictures(scenes, render, tmp_path):
+    key = open_dataset(scenes).keys[1]
+    quality = {}
+    for name, option in (("exact", "--no-fast"), ("fast", "--fast")):
+        folder = tmp_path / name
+        status, _, _ = render(
+            "depthsplat-tiny", scenes, "--scene", key, "--context", "0,4", "--output", folder, *RANGE,
+            "--video", "none", "--device", "cpu", "--save", "rendered", option,
+        )  # fmt: skip
+        assert status == 0
+        files = json.loads((folder / "manifest.json").read_text())["files"]
+        quality[name] = [file["psnr"] for file in files if file["part"] == "rendered"]
+    assert quality["fast"] == pytest.approx(quality["exact"], abs=0.3)
+    assert quality["fast"] != quality["exact"]
+
+
 def test_the_files_are_those_of_the_library_call(scenes, render, tmp_path):
     dataset = open_dataset(scenes, near=0.5, far=40.0)
     key = dataset.keys[0]
