@@ -5,20 +5,19 @@ what may work on a few frames at a time has an attribute `views_at_once`. Both a
 """
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pmgs_lib.errors import ParameterError
+from pmgs_lib.gaussians import Gaussians
 from pmgs_lib.models.base import ModelConfig, Prediction
 from pmgs_lib.views import Views
 
-Precision = Literal["mixed", "float16", "bfloat16", "float32"]
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 # Each size of input, grad mode and training mode is compiled once; torch's own limit of 8 is one evaluation's worth.
 COMPILED_VARIANTS = 256
@@ -28,14 +27,19 @@ COMPILED_VARIANTS = 256
 class Acceleration:
     """How an accelerated model runs; see `accelerate`."""
 
-    precision: Precision = "mixed"
+    precision: str = "mixed"
     compile: bool = True
+    graphs: bool = False
     views_at_once: int | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in ("mixed", "float32", *DTYPES):
             raise ParameterError(
                 f"accelerate: precision {self.precision!r}; expected 'mixed', 'float16', 'bfloat16' or 'float32'"
+            )
+        if self.graphs and not self.compile:
+            raise ParameterError(
+                "accelerate: graphs=True with compile=False; expected compile=True: regions make graphs"
             )
         if self.views_at_once is not None and self.views_at_once < 1:
             raise ParameterError(
@@ -50,7 +54,12 @@ class Acceleration:
 
 
 def accelerate(
-    model: nn.Module, *, precision: Precision = "mixed", compile: bool = True, views_at_once: int | None = None
+    model: nn.Module,
+    *,
+    precision: str = "mixed",
+    compile: bool = True,
+    graphs: bool = False,
+    views_at_once: int | None = None,
 ) -> "Accelerated":
     """`model` in a fast setting, to be called as the model is; the model itself stays exact.
 
@@ -59,22 +68,41 @@ def accelerate(
 
     precision: of matrix products and convolutions. "mixed" is float16 in evaluation, whose rounding is that of TF32,
     and bfloat16 in training or on a CPU. Geometry, norms, softmax and what makes depth and Gaussians stay in float32.
-    A value beyond float16's range raises `ParameterError` at the end of the call. compile: with `torch.compile`, once
-    for each size of input (a minute or two on a GPU, then kept in torch's cache on disk); CPUs need a C++ compiler for
-    it. views_at_once: on how many views the parts work together that see each view for itself: less memory.
+    A value beyond float16's range raises `ParameterError` at the end of the call.
+
+    compile: with `torch.compile`, once for each size of input (a minute or two on a GPU, then kept in torch's cache on
+    disk); CPUs need a C++ compiler for it.
+
+    graphs: each region's work is recorded as a CUDA graph and replayed. Faster where launching takes longer than
+    computing, that is for few or small views and for training on them; inputs and results are copied.
+
+    views_at_once: on how many views the parts work together that see each view for itself: less memory.
 
     >>> from pmgs_lib.models import build_model
     >>> accelerate(build_model("depthsplat-tiny"), compile=False).config.scales
     1
     """
-    settings = Acceleration(precision, compile, views_at_once)
+    settings = Acceleration(precision, compile, graphs, views_at_once)
+    if compile:
+        allow_variants()
+    # Tensor cores read channels last; by itself torch weighs that up, and keeps channels first in training.
+    options = {"force_layout_optimization": True, "triton.cudagraphs": graphs}
     twin = copy.deepcopy(model, {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())})
     for module in twin.modules():
         if hasattr(module, "views_at_once"):
             module.views_at_once = views_at_once
         for name in getattr(module, "regions", ()) if compile else ():
-            setattr(module, name, torch.compile(getattr(module, name), dynamic=False, fullgraph=True))
+            setattr(module, name, torch.compile(getattr(module, name), dynamic=False, fullgraph=True, options=options))
     return Accelerated(twin, settings)
+
+
+def allow_variants() -> None:
+    """Raise torch's limits, which hold for the whole process, to what many sizes of input need."""
+    import torch._dynamo  # loads compilers, which nothing else here needs
+
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, COMPILED_VARIANTS)
+    config.accumulated_recompile_limit = max(config.accumulated_recompile_limit, 8 * COMPILED_VARIANTS)
 
 
 class Accelerated(nn.Module):
@@ -92,11 +120,12 @@ class Accelerated(nn.Module):
     def forward(self, context: Views) -> Prediction:
         device = context.images.device
         dtype = self.settings.dtype(device, self.training)
-        with (
-            torch.autocast(device.type, dtype=dtype, enabled=dtype is not None),
-            many_variants(self.settings.compile),
-        ):
+        if self.settings.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             prediction = self.model(replace(context, images=channels_last(context.images)))
+        if self.settings.graphs:
+            prediction = independent(prediction)
         if dtype == torch.float16 and not torch.is_grad_enabled():
             require_finite(prediction)
         return prediction
@@ -114,17 +143,10 @@ def channels_last(images: Tensor) -> Tensor:
     return images.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, batch)
 
 
-@contextmanager
-def many_variants(compiled: bool) -> Iterator[None]:
-    """Lets torch compile for many sizes of input, where anything is compiled."""
-    if not compiled:
-        yield
-        return
-    import torch._dynamo  # loads compilers, which nothing else here needs
-
-    limits = {"recompile_limit": COMPILED_VARIANTS, "accumulated_recompile_limit": 8 * COMPILED_VARIANTS}
-    with torch._dynamo.config.patch(**limits):
-        yield
+def independent(prediction: Prediction) -> Prediction:
+    """The same prediction in memory of its own: what a CUDA graph writes is overwritten when it is replayed."""
+    gaussians = prediction.gaussians and Gaussians(*(part.clone() for part in vars(prediction.gaussians).values()))
+    return replace(prediction, gaussians=gaussians, intermediates=tuple(map(independent, prediction.intermediates)))
 
 
 def require_finite(prediction: Prediction) -> None:

@@ -11,7 +11,7 @@ from pmgs_lib.models.matching.sweep import SweepGeometry, fused_sweep
 
 def example(rng: torch.Generator, channels: int, per_pixel: bool) -> tuple[torch.Tensor, Cameras, torch.Tensor]:
     """Features of 2 scenes of 3 views, cameras of unequal focal length, and candidates that also leave the images."""
-    rows, columns, candidates = 5, 9, 7
+    rows, columns, candidates = 3, 6, 5
     features = torch.randn(2, 3, channels, rows, columns, generator=rng)
     turns = torch.linalg.matrix_exp(0.2 * (lambda a: a - a.mT)(torch.randn(2, 3, 3, 3, generator=rng)))
     poses = torch.eye(4).repeat(2, 3, 1, 1)

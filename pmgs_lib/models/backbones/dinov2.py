@@ -111,6 +111,8 @@ class DinoV2(nn.Module):
     Images must be normalised, with sides that are multiples of the patch size.
     """
 
+    regions = ("position_code",)
+
     def __init__(self, config: VitConfig) -> None:
         super().__init__()
         self.config = config

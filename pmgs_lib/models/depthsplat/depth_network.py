@@ -55,6 +55,7 @@ class DepthPredictor(nn.Module):
     `views_at_once`: on how many frames the parts work together that see each frame for itself; None for all.
     """
 
+    regions = ("weigh",)
     views_at_once: int | None = None
 
     def __init__(self, config: DepthSplatConfig) -> None:
@@ -141,7 +142,7 @@ class DepthPredictor(nn.Module):
         `features` are the matching, convolutional and monocular features of this scale.
         """
         views = context.count
-        matching, cnn, mono = features
+        matching, cnn, mono = (x.to(features[1].dtype) for x in features)
         with torch.autocast(matching.device.type, enabled=False):
             candidates = self.candidates(scale, context, tuple(matching.shape[-2:]), coarser)
             cost = matching_cost(
@@ -151,7 +152,16 @@ class DepthPredictor(nn.Module):
                 neighbours,
                 self.config.reference_intrinsics,
             ).flatten(0, 1)
-        x = torch.cat([cost.to(cnn.dtype), cnn, matching.to(cnn.dtype), mono.to(cnn.dtype)], dim=1)
+        return self.weigh(scale, torch.cat([cost.to(cnn.dtype), cnn, matching, mono], dim=1), candidates, views)
+
+    def weigh(
+        self,
+        scale: int,
+        x: Float[Tensor, "frame channel row column"],
+        candidates: Float[Tensor, "frame candidate #row #column"],
+        views: int,
+    ) -> tuple[Float[Tensor, "frame row column"], Float[Tensor, "frame candidate row column"]]:
+        """Match probability of the candidates from cost and features, and the mean of the candidates under it."""
         refined = self.regressor[scale](x, views) + self.regressor_residual[scale](x)
         probability = full_precision(self.depth_head[scale](refined)).softmax(dim=1)
         return (probability * candidates).sum(1), probability
