@@ -5,6 +5,7 @@ from dataclasses import fields
 import torch
 
 from pmgs_lib.cameras import Cameras
+from pmgs_lib.data.resize import Fit, resize_intrinsics
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.views import Views
 
@@ -16,14 +17,11 @@ def cropped(views: Views, top: int, left: int, height: int, width: int) -> Views
             f"cropped: a window of {height} x {width} at row {top}, column {left} does not lie in pictures of "
             f"{views.height} x {views.width}: choose a smaller one or larger pictures"
         )
-    scale = views.images.new_tensor([[views.width / width], [views.height / height]])
-    intrinsics = views.cameras.intrinsics.clone()
-    intrinsics[..., :2, :] *= scale
-    intrinsics[..., :2, 2] -= scale.new_tensor([left / width, top / height])
+    window = Fit(views.height, views.width, top, left, height, width)
     rows, columns = slice(top, top + height), slice(left, left + width)
     return Views(
         images=views.images[..., rows, columns],
-        cameras=Cameras(views.cameras.world_from_camera, intrinsics),
+        cameras=Cameras(views.cameras.world_from_camera, resize_intrinsics(views.cameras.intrinsics, window)),
         near=views.near,
         far=views.far,
         depth=None if views.depth is None else views.depth[..., rows, columns],

@@ -13,11 +13,12 @@ from pmgs_lib.cameras import Cameras
 from pmgs_lib.data.chunks import ChunkScene, decode_image
 from pmgs_lib.data.folders import ChunkFolder
 from pmgs_lib.data.manifests import manifest_path, read_manifest
-from pmgs_lib.data.resize import Filter, Fit, PrincipalPoint, fit, resize_depth, resize_image, resize_intrinsics
+from pmgs_lib.data.resize import EXACT, Fit, ImageRule, resize_depth, resize_image, resize_intrinsics
 from pmgs_lib.data.sampling import Sampler, draw_generator
 from pmgs_lib.errors import DataError, ParameterError
 from pmgs_lib.views import Example, Views
 
+DL3DV_PREFIX = "dl3dv_"  # released conversions put it before DL3DV's keys, some before those of training scenes only
 CASE_MARK = "#"  # "fox#2" is the scene "fox" asked about in a second way: one scene can give several examples
 
 
@@ -26,15 +27,14 @@ class SceneDataset(Dataset[Views]):
     """The scenes of one split, in the order of its index. `dataset[i]` is all frames of scene i at their own size.
 
     near, far: z-depth range in world units given to every view; None takes the hint of an imported scene's manifest.
-    resampling, principal_point: how pictures and intrinsics change with the size (see `pmgs_lib.data.resize`).
+    images: how pictures and intrinsics change with the size; a protocol has its own (`protocol.images`).
     """
 
     root: Path
     split: str
     near: float | None = None
     far: float | None = None
-    resampling: Filter = "lanczos"
-    principal_point: PrincipalPoint = "exact"
+    images: ImageRule = EXACT
     folder: ChunkFolder = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -55,11 +55,18 @@ class SceneDataset(Dataset[Views]):
 
     def __getitem__(self, index: int) -> Views:
         scene = self.scene(self.keys[index])
-        return self.views(scene, range(scene.frames), *scene.image_size())
+        own = scene.image_size()
+        return self._views(scene, range(scene.frames), EXACT.fit(own, own))
 
     def scene(self, key: str) -> ChunkScene:
         """The stored scene of `key`; a case label after "#" is ignored."""
-        return self.folder.scene(key if key in self.folder.chunk_of_key else key.split(CASE_MARK, 1)[0])
+        return self.folder.scene(self.stored_key(key) or key.split(CASE_MARK, 1)[0])
+
+    def stored_key(self, key: str) -> str | None:
+        """The key under which a scene is stored, or None: case labels and DL3DV's prefix make no other scene."""
+        plain = key.split(CASE_MARK, 1)[0]
+        spellings = (key, plain, DL3DV_PREFIX + plain, plain.removeprefix(DL3DV_PREFIX))
+        return next((known for known in spellings if known in self.folder.chunk_of_key), None)
 
     def example(
         self, key: str, context_indices: Sequence[int], target_indices: Sequence[int], height: int, width: int
@@ -75,20 +82,23 @@ class SceneDataset(Dataset[Views]):
     def views(self, scene: ChunkScene, frames: Sequence[int], height: int, width: int) -> Views:
         """The given frames of a scene at `height` x `width`, with depth where the scene has it."""
         where = f"dataset {self.root}, scene {scene.key!r}"
+        return self._views(scene, frames, self.images.fit(scene.image_size(), (height, width), where))
+
+    def _views(self, scene: ChunkScene, frames: Sequence[int], how: Fit) -> Views:
+        where = f"dataset {self.root}, scene {scene.key!r}"
         missing = [frame for frame in frames if not 0 <= frame < scene.frames]
         if missing or not len(frames):
             told = (
                 f"has no frame {missing[0]}, it has 0 to {scene.frames - 1}" if missing else "was asked for no frames"
             )
             raise DataError(f"{where}: {told}; correct the protocol or sampler")
-        how = fit(scene.image_size(), (height, width), where)
         chosen = list(frames)
         cameras = scene.cameras[chosen]
         near, far = self.depth_range(scene.key)
         return Views(
             images=torch.stack([self._image(scene, frame, how, where) for frame in chosen]),
             cameras=Cameras(
-                cameras.world_from_camera, resize_intrinsics(cameras.intrinsics, how, self.principal_point)
+                cameras.world_from_camera, resize_intrinsics(cameras.intrinsics, how, self.images.principal_point)
             ),
             near=torch.tensor(near),
             far=torch.tensor(far),
@@ -97,7 +107,7 @@ class SceneDataset(Dataset[Views]):
 
     def _image(self, scene: ChunkScene, frame: int, how: Fit, where: str) -> Tensor:
         pixels = decode_image(scene.images[frame], f"{where}, frame {frame}")
-        return resize_image(pixels, how, self.resampling).permute(2, 0, 1).float() / 255
+        return resize_image(pixels, how, self.images.resampling).permute(2, 0, 1).float() / 255
 
     def depth_range(self, key: str) -> tuple[float, float]:
         """Near and far of a scene: the dataset's own, or the hint that its import left."""
@@ -119,19 +129,19 @@ def open_dataset(
     *,
     near: float | None = None,
     far: float | None = None,
-    resampling: Filter = "lanczos",
-    principal_point: PrincipalPoint = "exact",
+    images: ImageRule = EXACT,
 ) -> SceneDataset:
     """Open the scenes under `<root>/<split>`. Only the index is read now; a chunk is read when a scene is asked for.
 
-    near, far: z-depth range in world units of every scene (imported captures bring a hint of their own). Raises
+    near, far: z-depth range in world units of every scene (imported captures bring a hint of their own). images: how
+    pictures change with the size; for an evaluation the protocol's own, `protocol.images`. Raises
     DataError for a wrong path, an empty or unfinished folder, or an index that names missing chunks.
 
     >>> open_dataset("nowhere")
     Traceback (most recent call last):
     pmgs_lib.errors.DataError: dataset nowhere: there is no such folder; check the path
     """
-    return SceneDataset(Path(root), split, near, far, resampling, principal_point)
+    return SceneDataset(Path(root), split, near, far, images)
 
 
 @dataclass(frozen=True)
