@@ -1,7 +1,7 @@
-"""Lens distortion: the Brown-Conrady model that OpenCV, COLMAP and Nerfstudio share, and resampling with it.
+"""Lens distortion: the models that OpenCV, COLMAP and Nerfstudio share, and resampling with them.
 
 Points are camera rays cut at z = 1 (`x = X / Z`); nothing depends on a resolution until `Photograph` brings one.
-Pixel centres lie at +0.5. Source of the formula: D. C. Brown, "Decentering distortion of lenses", 1966, with OpenCV's
+Pixel centres lie at +0.5. Source of the usual one: D. C. Brown, "Decentering distortion of lenses", 1966, with OpenCV's
 names k1, k2, k3 (radial) and p1, p2 (tangential).
 """
 
@@ -17,6 +17,8 @@ from pmgs_lib.errors import DataError
 
 NEWTON_STEPS = 20
 INVERSE_TOLERANCE = 1e-9  # of a ray at z = 1: far below a pixel at any resolution
+WIDEST = 20_000  # pixels of an undistorted side: a fisheye near 90 degrees would ask for millions
+SMALLEST_RADIUS = 1e-12  # of a ray at z = 1; keeps 0 / 0 out where the limit is taken instead
 ROUNDING = 1e-6  # pixels; keeps an undistorted picture from losing a row to rounding
 
 
@@ -74,6 +76,49 @@ class Lens:
 
 
 @dataclass(frozen=True)
+class FisheyeLens:
+    """OpenCV's fisheye: a ray at the angle t from the axis lands at t (1 + k1 t^2 + k2 t^4 + k3 t^6 + k4 t^8).
+
+    Source: J. Kannala, S. Brandt, "A generic camera model and calibration method ... fish-eye lenses", 2006.
+    """
+
+    k1: float = 0.0
+    k2: float = 0.0
+    k3: float = 0.0
+    k4: float = 0.0
+
+    @property
+    def is_pinhole(self) -> bool:
+        return False
+
+    def distort(self, points: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+        """Where a ray of the ideal pinhole lands on the plane z = 1 behind this lens."""
+        radius = points.norm(dim=-1)
+        landed = self._landed(radius.atan())
+        return points * torch.where(radius > 0, landed / radius.clamp(min=SMALLEST_RADIUS), 1.0)[..., None]
+
+    def undistort(self, points: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+        """The inverse of `distort`, by Newton's method. NaN from 90 degrees on, where a pinhole sees nothing."""
+        landed = points.norm(dim=-1)
+        angle = landed.clone()
+        for _ in range(NEWTON_STEPS):
+            angle = angle - (self._landed(angle) - landed) / self._slope(angle)
+        residual = (self._landed(angle) - landed).abs()
+        sound = (residual < INVERSE_TOLERANCE + 8 * torch.finfo(points.dtype).eps) & (self._slope(angle) > 0)
+        sound = sound & (angle >= 0) & (angle < math.pi / 2)
+        scale = torch.where(landed > 0, angle.tan() / landed.clamp(min=SMALLEST_RADIUS), 1.0)
+        return torch.where(sound[..., None], points * scale[..., None], torch.nan)
+
+    def _landed(self, angle: Tensor) -> Tensor:
+        squared = angle * angle
+        return angle * (1 + squared * (self.k1 + squared * (self.k2 + squared * (self.k3 + squared * self.k4))))
+
+    def _slope(self, angle: Tensor) -> Tensor:
+        squared = angle * angle
+        return 1 + squared * (3 * self.k1 + squared * (5 * self.k2 + squared * (7 * self.k3 + squared * 9 * self.k4)))
+
+
+@dataclass(frozen=True)
 class Window:
     """A rectangle of whole pixels cut from an (endless) picture: its corner may lie between pixels."""
 
@@ -106,7 +151,7 @@ class Photograph:
     fy: float
     cx: float
     cy: float
-    lens: Lens = Lens()
+    lens: Lens | FisheyeLens = Lens()
 
     def points(self, pixels: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
         """Pixels as points on the plane z = 1."""
@@ -141,10 +186,10 @@ def largest_window(border: list[Float[Tensor, "_ 2"]], center: tuple[float, floa
     spans = right - left, bottom - top
     if center is not None:
         spans = 2 * min(center[0] - left, right - center[0]), 2 * min(center[1] - top, bottom - center[1])
-    if not all(math.isfinite(span) and span >= 1 for span in spans):
+    if not all(math.isfinite(span) and 1 <= span <= WIDEST for span in spans):
         raise DataError(
-            f"{where}: the lens distortion folds the picture over or leaves nothing of it; "
-            "check k1, k2, k3, p1, p2 and the focal length"
+            f"{where}: the lens distortion folds the picture over or leaves nothing of it; check k1, k2, k3, p1, p2 "
+            "and the focal length (of a fisheye, only what lies within 90 degrees of the axis can be undone)"
         )
     width, height = (math.floor(span + ROUNDING) for span in spans)
     if center is not None:

@@ -12,7 +12,7 @@ from pmgs_lib.data import decode_image, import_capture, inspect_scene, open_data
 from pmgs_lib.data.chunks import encode_jpeg
 from pmgs_lib.data.folders import ChunkFolder
 from pmgs_lib.data.importers import IMPORTERS
-from pmgs_lib.data.importers.nerfstudio import _named
+from pmgs_lib.data.importers.nerfstudio import natural_order
 from pmgs_lib.data.lenses import Lens, Photograph
 from pmgs_lib.data.manifests import read_manifest
 from pmgs_lib.errors import DataError, ParameterError
@@ -164,8 +164,8 @@ def test_focal_length_from_the_angle_and_middle_by_default(tmp_path, capture):
 
 
 def test_frames_come_in_counting_order():
-    frames = [{"file_path": name} for name in ("f10.jpg", "f9.jpg", "b/2.jpg", "f1.jpg", "b/11.jpg")]
-    assert [name for name, _ in _named(frames, "x")] == ["b/2.jpg", "b/11.jpg", "f1.jpg", "f9.jpg", "f10.jpg"]
+    names = ["f10.jpg", "f9.jpg", "b/2.jpg", "f1.jpg", "b/11.jpg"]
+    assert sorted(names, key=natural_order) == ["b/2.jpg", "b/11.jpg", "f1.jpg", "f9.jpg", "f10.jpg"]
 
 
 def test_missing_pictures_are_counted_and_named(tmp_path, capture):
@@ -346,7 +346,7 @@ def test_mistaken_options_are_named(tmp_path, capture):
         ({"scale": "big"}, "scale: Input should be"),
         ({"scale_to": 0.0}, "scale_to: Input should be greater than 0"),
         ({"key": "../up"}, "key: String should match pattern"),
-        ({"kind": "colmap"}, "kind 'colmap' is unknown; expected auto or nerfstudio"),
+        ({"kind": "colmop"}, "kind 'colmop' is unknown; expected auto or nerfstudio, colmap"),
     ):
         with pytest.raises(ParameterError, match=expected):
             import_capture(capture[0], tmp_path / "data", **options)
@@ -356,8 +356,9 @@ def test_mistaken_options_are_named(tmp_path, capture):
 def test_every_importer_of_the_registry_exists():
     from pmgs_lib._lazy import load_object
     from pmgs_lib.data.importers.base import Importer
+    from pmgs_lib.data.importers.collection import CollectionImporter
 
-    assert all(issubclass(load_object(address), Importer) for address in IMPORTERS.values())
+    assert all(issubclass(load_object(address), Importer | CollectionImporter) for address in IMPORTERS.values())
 
 
 # --- a real capture ---

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from pmgs_lib.cameras import Cameras
@@ -28,15 +28,17 @@ def develop(capture: Capture, key: str, options: ImportOptions) -> tuple[ChunkSc
             f"needed (left out, first ones: {missing or 'none'}); put the pictures where the capture names them"
         )
     windows = _windows([frame.photograph for frame in capture.frames], options.center_principal_point, where)
-    digest = hashlib.sha256(capture.source.read_bytes())
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in (capture.source, *capture.further_sources)))
     images = []
     for frame in capture.frames:
         encoded = frame.path.read_bytes()
         digest.update(encoded)
         images.append(_developed(encoded, frame, windows[frame.photograph], options.jpeg_quality, where))
     cameras, factor = _scaled(_cameras(capture.frames, windows), options, where)
-    scene = ChunkScene(key, cameras.to(torch.float32), images, torch.arange(len(images)), f"{capture.kind}:{key}")
-    near, far, hint = _depth_hint(scene) if options.estimate_depth_range else (None, None, "not asked for")
+    scene = ChunkScene(
+        key, cameras.to(torch.float32), images, _timestamps(capture.frames), capture.url or f"{capture.kind}:{key}"
+    )
+    near, far, hint = _hint(capture, scene, factor) if options.estimate_depth_range else (None, None, "not asked for")
     first = capture.frames[0].photograph
     return scene, CaptureManifest(
         key=key,
@@ -115,6 +117,17 @@ def _scaled(cameras: Cameras, options: ImportOptions, where: str) -> tuple[Camer
     poses = cameras.world_from_camera.clone()
     poses[:, :3, 3] *= factor
     return Cameras(poses, cameras.intrinsics), factor
+
+
+def _timestamps(frames: Sequence[CaptureFrame]) -> Int64[Tensor, " frame"]:
+    return torch.tensor([n if frame.timestamp is None else frame.timestamp for n, frame in enumerate(frames)])
+
+
+def _hint(capture: Capture, scene: ChunkScene, factor: float) -> tuple[float | None, float | None, str]:
+    if capture.depth_hint is None:
+        return _depth_hint(scene)
+    near, far, reason = capture.depth_hint
+    return near * factor, far * factor, reason
 
 
 def _depth_hint(scene: ChunkScene) -> tuple[float | None, float | None, str]:
