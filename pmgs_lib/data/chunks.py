@@ -14,7 +14,6 @@ Everything is a tensor, string, list or dict, so `torch.load(weights_only=True)`
 `index.json`, key -> chunk file name, written last: a folder without one was never finished.
 """
 
-import io
 import os
 import zipfile
 from collections.abc import Sequence
@@ -22,19 +21,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
-from PIL import Image, UnidentifiedImageError
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.data.files import replaced_atomically
+from pmgs_lib.data.pictures import decode_image, encode_jpeg, encoded_size
+from pmgs_lib.data.pieces import StoredImages
+from pmgs_lib.data.sidecars import write_sidecar
 from pmgs_lib.errors import DataError
 from pmgs_lib.geometry.pose import inverse_pose
 
 CAMERA_NUMBERS = 18
 REQUIRED_ENTRIES = ("key", "timestamps", "cameras", "images")
+MOST_UNPACKED = 8  # times its size on disk, beyond 64 MB: pictures hardly shrink, so more is a trap or damage
+__all__ = [
+    "ChunkScene",
+    "cameras_from_numbers",
+    "decode_image",
+    "encode_jpeg",
+    "encoded_size",
+    "load_entries",
+    "numbers_from_cameras",
+    "read_chunk",
+    "scene_from_entry",
+    "write_chunk",
+]
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,7 @@ class ChunkScene:
 
     key: str
     cameras: Cameras
-    images: list[bytes]
+    images: Sequence[bytes]  # as read from a chunk each is fetched when it is asked for
     timestamps: Int64[Tensor, " frame"]
     url: str = ""
     depth: Float[Tensor, "frame height width"] | None = None  # z-depth in world units
@@ -72,7 +85,7 @@ class ChunkScene:
                 raise DataError(f"{name}: {count} {what} for {self.frames} pictures; write the chunk again")
         self.cameras.validate(name)
         self._validate_sizes(name, listed_size)
-        if self.depth is not None and not bool((self.depth.isfinite() & (self.depth > 0)).all()):
+        if self.depth is not None and not all(_positive(depth) for depth in self.depth):  # one by one: it may be large
             raise DataError(f"{name}: depth is not positive and finite everywhere; store none, or exact depth, again")
 
     def _validate_sizes(self, name: str, listed_size: tuple[int, int] | None) -> None:
@@ -94,47 +107,30 @@ class ChunkScene:
             )
 
 
-def encode_jpeg(
-    image: UInt8[Tensor, "height width 3"] | UInt8[np.ndarray, "height width 3"], quality: int = 95
-) -> bytes:
-    """JPEG bytes of an RGB picture, without chroma subsampling: at small sizes that blurs more than `quality` does."""
-    pixels = image.numpy() if isinstance(image, Tensor) else image
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="JPEG", quality=quality, subsampling=0)
-    return buffer.getvalue()
-
-
-def decode_image(encoded: bytes, where: str = "picture") -> UInt8[Tensor, "height width 3"]:
-    """RGB pixels of an encoded picture (JPEG, PNG or whatever Pillow reads). `where` names it in the error."""
-    with _opened(encoded, where) as picture:
-        try:
-            return torch.from_numpy(np.array(picture.convert("RGB")))
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"{where}: the picture is damaged ({error}); replace the file it came from") from error
-
-
-def encoded_size(encoded: bytes, where: str = "picture") -> tuple[int, int]:
-    """Height and width from the header of an encoded picture."""
-    with _opened(encoded, where) as picture:
-        return picture.height, picture.width
-
-
-def _opened(encoded: bytes, where: str) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(encoded))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        raise DataError(f"{where}: {len(encoded)} bytes that are no picture; expected JPEG or PNG bytes") from None
+def _positive(depth: Float[Tensor, "height width"]) -> bool:
+    return bool((depth.isfinite() & (depth > 0)).all())
 
 
 def write_chunk(path: str | os.PathLike[str], scenes: Sequence[ChunkScene]) -> None:
-    """Write scenes as one chunk file, atomically. Nothing is written unless every scene is valid."""
+    """Write scenes as one chunk file, atomically, and the offsets of its pictures beside it (see `sidecars`).
+
+    Nothing is written unless every scene is valid. Raises DataError, also when the disk is full; an old chunk of that
+    name is then still there.
+    """
     if not scenes:
         raise DataError(f"chunk {path}: there are no scenes to write; expected at least one")
     for scene in scenes:
         scene.validate(f"chunk {path}")
     entries = [_entry_from_scene(scene) for scene in scenes]
-    with replaced_atomically(path) as sibling:
-        torch.save(entries, sibling)
+    try:
+        with replaced_atomically(path) as sibling:
+            torch.save(entries, sibling)
+        write_sidecar(path)
+    except (OSError, RuntimeError) as error:  # torch's own writer of archives tells a full disk as a RuntimeError
+        reason = error.strerror if isinstance(error, OSError) else str(error).strip().splitlines()[0][:160]
+        raise DataError(
+            f"chunk {path}: cannot be written ({reason or error}); make room, then write it again"
+        ) from error
 
 
 def read_chunk(path: str | os.PathLike[str]) -> list[ChunkScene]:
@@ -147,7 +143,9 @@ def load_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     if not Path(path).is_file():
         raise DataError(f"chunk {path}: there is no such file; check the path or write the dataset again")
     try:
-        entries = torch.load(path, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(path))
+        entries = torch.load(path, weights_only=True, map_location="cpu", mmap=_can_be_mapped(Path(path)))
+    except DataError:
+        raise
     except Exception as error:  # noqa: BLE001  damaged bytes make the unpickler raise almost anything
         reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise DataError(
@@ -164,6 +162,18 @@ def load_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     return entries
 
 
+def _can_be_mapped(path: Path) -> bool:
+    """Whether the file is an archive with entries as they are; one that would unpack to far too much is refused."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    unpacked, size = sum(entry.file_size for entry in entries), path.stat().st_size
+    if unpacked > max(MOST_UNPACKED * size, 64 << 20):
+        raise DataError(f"chunk {path}: claims to unpack {size} bytes to {unpacked}; it is damaged: download it again")
+    return all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+
+
 def scene_from_entry(entry: dict[str, Any], where: str, *, validate: bool = True) -> ChunkScene:
     """The scene of one raw dict. `where` names the chunk in errors; `validate=False` for one that passed before."""
     key = entry["key"]
@@ -172,16 +182,10 @@ def scene_from_entry(entry: dict[str, Any], where: str, *, validate: bool = True
     timestamps = _tensor(entry, "timestamps", (None,), name)
     depth = _tensor(entry, "depth", (None, None, None), name) if entry.get("depth") is not None else None
     size = _tensor(entry, "size", (2,), name) if entry.get("size") is not None else None
-    images = entry["images"]
-    flat = isinstance(images, list) and all(
-        isinstance(image, Tensor) and image.dtype == torch.uint8 and image.dim() == 1 for image in images
-    )
-    if not flat:
-        raise DataError(f"{name}: images is no list of flat uint8 tensors; write the chunk again")
     scene = ChunkScene(
         key=key,
         cameras=cameras_from_numbers(cameras),
-        images=[image.numpy().tobytes() for image in images],
+        images=_images(entry["images"], name),
         timestamps=timestamps.long(),
         url=str(entry.get("url", "")),
         depth=None if depth is None else depth.float(),
@@ -189,6 +193,17 @@ def scene_from_entry(entry: dict[str, Any], where: str, *, validate: bool = True
     if validate:
         scene.validate(where, None if size is None else (int(size[0]), int(size[1])))
     return scene
+
+
+def _images(images: Any, where: str) -> Sequence[bytes]:
+    if isinstance(images, StoredImages):
+        return images
+    flat = isinstance(images, list) and all(
+        isinstance(image, Tensor) and image.dtype == torch.uint8 and image.dim() == 1 for image in images
+    )
+    if not flat:
+        raise DataError(f"{where}: images is no list of flat uint8 tensors; write the chunk again")
+    return [image.numpy().tobytes() for image in images]
 
 
 def _tensor(entry: dict[str, Any], name: str, shape: tuple[int | None, ...], where: str) -> Tensor:
