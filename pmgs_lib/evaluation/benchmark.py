@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pmgs_lib.data.protocols import Protocol
 from pmgs_lib.errors import DataError, ParameterError, RunError
+from pmgs_lib.evaluation.admission import comparability, left_out, require_depth_range
 from pmgs_lib.evaluation.ledger import Ledger
 from pmgs_lib.evaluation.lpips import LpipsUnavailable, load_lpips, lpips
 from pmgs_lib.evaluation.methods import Method, MethodOutput
@@ -21,6 +22,7 @@ from pmgs_lib.views import Example, Views
 DEPTH_METRICS = ("abs_rel", "rmse_m", "delta1")
 POINT_METRICS = ("accuracy_m", "completeness_m", "overall_m")
 NO_EXACT_DEPTH = "the data has no exact depth"
+COPIED = "their targets at context frames, which are copied exactly (infinite)"
 
 
 @runtime_checkable
@@ -40,21 +42,27 @@ def evaluate(
     device: str = "cpu",
     lpips_network: nn.Module | LpipsUnavailable | None = None,
     on_scene: Callable[[str, Example, MethodOutput], None] | None = None,
+    allow_missing: bool = False,
 ) -> EvaluationResult:
     """Score `method` on every scene of `protocol`, at the protocol's image size and point-cloud range.
 
-    A scene is skipped, with its reason in the ledger, only for a `DataError`; anything else is raised. A metric that is
-    not finite raises `RunError` naming scene, view and metric. `lpips_network` comes from `load_lpips` (the default);
-    `on_scene` sees each scored scene, e.g. to keep pictures.
+    Data that lacks scenes is refused before anything is computed; with `allow_missing` the others are scored, and the
+    result is marked as not comparable. A scene is skipped, with its reason in the ledger, only for a `DataError`;
+    anything else is raised. A metric that is not finite raises `RunError` naming scene, view and metric, but for a
+    context frame that is copied exactly. `lpips_network` comes from `load_lpips` (the default); `on_scene` sees each
+    scored scene, e.g. to keep pictures.
     """
-    settings = _settings(protocol, device)
+    known = left_out(dataset, protocol, allow_missing)
     network = load_lpips() if lpips_network is None else lpips_network
-    ledger, scores = Ledger.of(protocol.keys), []
+    ledger, scores = Ledger.of(protocol.listed), []
     for key in ledger.listed:
+        if key in known:
+            ledger.skip(key, known[key])
+            continue
         try:
             scene = _open_scene(dataset, protocol, key, device)
             output = method(scene.example)
-            score = _score_scene(scene, output, network, settings.limit_m)
+            score = _score_scene(scene, output, network, protocol.metrics.limit_m)
         except DataError as error:
             ledger.skip(key, _without_paths(str(error), dataset))
             continue
@@ -62,10 +70,11 @@ def evaluate(
             on_scene(key, scene.example, output)
         scores.append(score)
         ledger.score(key)
+    settings = _settings(protocol, device, comparability(protocol, len(scores)))
     return EvaluationResult(method.name, method.control, settings, tuple(scores), ledger.close())
 
 
-def _settings(protocol: Protocol, device: str) -> EvaluationSettings:
+def _settings(protocol: Protocol, device: str, not_comparable: str | None) -> EvaluationSettings:
     return EvaluationSettings(
         protocol=protocol.name,
         protocol_digest=protocol.digest,
@@ -73,6 +82,7 @@ def _settings(protocol: Protocol, device: str) -> EvaluationSettings:
         width=protocol.width,
         limit_m=protocol.metrics.limit_m,
         device=device,
+        not_comparable=not_comparable,
     )
 
 
@@ -85,10 +95,10 @@ class _Scene:
 
 
 def _open_scene(dataset: Dataset, protocol: Protocol, key: str, device: str) -> _Scene:
-    context, inside, outside = protocol.evaluation_views(key)
-    frames = (*inside, *outside)
-    example = dataset.example(key, context, frames, protocol.height, protocol.width)
-    splits: tuple[Split, ...] = (*["inside"] * len(inside), *["outside"] * len(outside))
+    views = protocol.views_of(key)
+    frames, splits = zip(*views.targets, strict=True)
+    example = dataset.example(key, views.context, frames, protocol.height, protocol.width)
+    require_depth_range(example, protocol)
     return _Scene(key, example.to(device), frames, splits)
 
 
@@ -109,13 +119,21 @@ def _score_scene(
     by_scene = {name: values.double().mean().item() for name, values in by_context.items()}
     by_scene |= _point_metrics(scene.key, output, context, limit_m, missing)
     rows = tuple(
-        TargetRow(scene.key, frame, split, {name: values[i].item() for name, values in by_target.items()})
-        for i, (frame, split) in enumerate(zip(scene.frames, scene.splits, strict=True))
+        _target_row(scene, number, {name: values[number].item() for name, values in by_target.items()}, missing)
+        for number in range(len(scene.frames))
     )
     for row in rows:
         _require_finite(f"{scene.key}, view {row.view}", row.metrics)
     _require_finite(f"{scene.key}, all context views", by_scene)
     return SceneScore(scene.key, rows, by_scene, missing)
+
+
+def _target_row(scene: _Scene, number: int, metrics: dict[str, float], missing: dict[str, str]) -> TargetRow:
+    split = scene.splits[number]
+    if split == "at_context" and metrics["psnr"] == math.inf:
+        del metrics["psnr"]
+        missing["psnr"] = COPIED
+    return TargetRow(scene.key, scene.frames[number], split, metrics)
 
 
 def _depth_metrics(

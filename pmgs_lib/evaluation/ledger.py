@@ -1,5 +1,6 @@
 """The account of an evaluation: every listed scene is either scored or skipped for a stated reason."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ class Ledger:
     @classmethod
     def of(cls, keys: Sequence[str]) -> "Ledger":
         """An open account of these scenes."""
-        doubled = sorted({key for key in keys if list(keys).count(key) > 1})
+        doubled = sorted(key for key, count in Counter(keys).items() if count > 1)
         if doubled:
             raise RunError(f"ledger: scenes listed twice: {', '.join(doubled)}; list each scene once")
         return cls(tuple(keys))

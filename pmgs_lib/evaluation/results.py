@@ -4,24 +4,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pmgs_lib.data.protocol_types import Split
 from pmgs_lib.evaluation.ledger import Ledger
 from pmgs_lib.evaluation.metrics import METRICS
 
 if TYPE_CHECKING:
     import pandas
 
-Split = Literal["inside", "outside"]
 TARGET_METRICS = ("psnr", "ssim", "lpips", "abs_rel", "rmse_m", "delta1")
 SCENE_METRICS = tuple(name for name in METRICS if name not in TARGET_METRICS)
 
 
 class EvaluationSettings(BaseModel):
     """How an evaluation looked at its scenes: protocol and its digest, image size in pixels, range of the point clouds
-    in world units (None: all), device."""
+    in world units (None: all), device, and why the numbers may not stand beside those of the whole protocol (None: they
+    may)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,11 +32,17 @@ class EvaluationSettings(BaseModel):
     width: int
     limit_m: float | None
     device: str
+    not_comparable: str | None = None
+
+    @property
+    def comparable(self) -> bool:
+        return self.not_comparable is None
 
 
 @dataclass(frozen=True)
 class TargetRow:
-    """Metrics of one target view. `view` is its frame number, `split` whether it lies inside the input views' span."""
+    """Metrics of one target view. `view` is its frame number, `split` whether it lies inside the input views' span,
+    outside, or is an input itself."""
 
     scene: str
     view: int
@@ -77,6 +84,8 @@ class EvaluationResult:
         A scene without a value (no target in the split, no exact depth) takes no part; `missing` counts those.
         """
         splits: dict[str, Split | None] = {"overall": None, "inside": "inside", "outside": "outside"}
+        if any(row.split == "at_context" for score in self.scores for row in score.targets):
+            splits["at_context"] = "at_context"
         return {
             label: {metric: _mean(score.mean(metric, split) for score in self.scores) for metric in names}
             for label, split in splits.items()
@@ -95,6 +104,7 @@ class EvaluationResult:
             "method": self.method,
             "control": self.control,
             "settings": self.settings.model_dump(),
+            "comparable": self.settings.comparable,
             "ledger": self.ledger.to_json(),
             "means": self.means,
             "missing": self.missing,

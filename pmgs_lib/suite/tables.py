@@ -11,7 +11,9 @@ from pmgs_lib.evaluation.metrics import METRICS
 from pmgs_lib.evaluation.results import TARGET_METRICS
 
 ARROWS = {"higher": "↑", "lower": "↓"}
-SPLITS = {"overall": "all", "inside": "inside", "outside": "outside"}
+SPLITS = {"overall": "all", "inside": "inside", "outside": "outside", "at_context": "at context"}
+NOT_COMPARABLE = "NOT COMPARABLE"
+NAMED = 6  # scenes that a note names
 MISSING = "n/a"
 
 # Styles stand in the cells: a rendered report needs no style sheet, and a cautious notebook viewer strips those.
@@ -25,7 +27,7 @@ QUIET = "color:#5f5f5f;font-size:11px;font-weight:400"
 
 @dataclass(frozen=True)
 class Column:
-    """A metric on a split of the targets: "overall", "inside" or "outside" the span of the input views."""
+    """A metric on a split of the targets: "overall", "inside" or "outside" the input views' span, or "at_context"."""
 
     metric: str
     split: str = "overall"
@@ -46,7 +48,7 @@ class Column:
 
 
 COLUMNS = (
-    *(Column("psnr", split) for split in SPLITS),
+    *(Column("psnr", split) for split in ("overall", "inside", "outside")),
     *(Column(metric) for metric in ("ssim", "lpips", "abs_rel", "rmse_m", "delta1")),
     *(Column(metric) for metric in ("accuracy_m", "completeness_m", "overall_m")),
 )
@@ -57,7 +59,8 @@ class ResultRow:
     """One method of a table. `means` maps a split to metrics, as in `metrics.json`; `missing` says why one is absent.
 
     `href` is where the executed notebook lies, relative to the page. `trained_steps` None: nothing was trained.
-    `notes` are sentences for the reader, e.g. about skipped scenes.
+    `notes` are sentences for the reader, e.g. about skipped scenes. not_comparable: why the row's numbers may not stand
+    beside the others; such a row says so under its name and is never the best.
     """
 
     method: str
@@ -67,6 +70,7 @@ class ResultRow:
     href: str | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    not_comparable: str | None = None
 
     @classmethod
     def from_metrics(
@@ -85,10 +89,13 @@ class ResultRow:
         skipped = _by_reason(ledger["skipped"])
         if ledger["scored"]:
             notes = [f"{len(ledger['scored'])} of {ledger['listed']} scenes scored"] if skipped else []
-            notes += [f"skipped {', '.join(scenes)}: {reason}" for reason, scenes in skipped.items()]
+            notes += [f"skipped {_named(scenes)}: {reason}" for reason, scenes in skipped.items()]
             notes += [f"{METRICS[name].label} without {_reasons(reasons)}" for name, reasons in partly.items()]
         else:  # the whole row is missing: said once in each cell instead of once a scene
             notes, absent = [], dict.fromkeys(METRICS, "; ".join(skipped))
+        not_comparable = metrics.get("settings", {}).get("not_comparable")
+        if not_comparable is not None:
+            notes = [f"{NOT_COMPARABLE}: {not_comparable}", *notes]
         return cls(
             method=metrics["method"] if method is None else method,
             means=metrics["means"],
@@ -97,6 +104,7 @@ class ResultRow:
             href=href,
             missing=absent,
             notes=tuple(notes),
+            not_comparable=not_comparable,
         )
 
     def value(self, column: Column) -> float | None:
@@ -110,6 +118,11 @@ class ResultRow:
             return "control"
         return "" if self.trained_steps is None else f"trained for {self.trained_steps:,} steps"
 
+    @property
+    def remark(self) -> str:
+        """What stands under the method's name."""
+        return ", ".join(part for part in (NOT_COMPARABLE if self.not_comparable else "", self.training) if part)
+
 
 def _by_reason(skipped: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     """Skipped scenes of a ledger under the reason they share."""
@@ -117,6 +130,11 @@ def _by_reason(skipped: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
     for entry in skipped:
         scenes.setdefault(entry["reason"], []).append(entry["scene"])
     return scenes
+
+
+def _named(scenes: Sequence[str]) -> str:
+    more = f" and {len(scenes) - NAMED} more" if len(scenes) > NAMED else ""
+    return ", ".join(scenes[:NAMED]) + more
 
 
 def _reasons(reasons: Mapping[str, int]) -> str:
@@ -181,10 +199,14 @@ def _reason(row: ResultRow, column: Column) -> str:
 
 
 def _best(rows: Sequence[ResultRow], column: Column) -> float | None:
-    values = [value for row in rows if not row.control and (value := row.value(column)) is not None]
+    values = [value for row in rows if _competes(row) and (value := row.value(column)) is not None]
     if len(values) < 2:
         return None
     return max(values) if METRICS[column.metric].better == "higher" else min(values)
+
+
+def _competes(row: ResultRow) -> bool:
+    return not row.control and row.not_comparable is None
 
 
 def _number(row: ResultRow, column: Column) -> str:
@@ -219,13 +241,13 @@ def _heading(column: Column) -> str:
 def _method_cell(row: ResultRow, footnotes: Sequence[str], rule: str) -> str:
     numbers = ",".join(str(footnotes.index(f"{row.method}: {note}") + 1) for note in row.notes)
     marks = f"<sup>{numbers}</sup>" if numbers else ""
-    detail = f'<br><span style="{QUIET}">{escape(row.training)}</span>' if row.training else ""
+    detail = f'<br><span style="{QUIET}">{escape(row.remark)}</span>' if row.remark else ""
     return f'<th scope="row" style="{CELL}{LEFT}{rule};font-weight:400">{escape(row.method)}{marks}{detail}</th>'
 
 
 def _cell(row: ResultRow, column: Column, best: float | None, footnotes: Sequence[str], rule: str) -> str:
     number, marks = _number(row, column), _marks(row, column, footnotes)
-    is_best = best is not None and not row.control and row.value(column) == best
+    is_best = best is not None and _competes(row) and row.value(column) == best
     shown = f"<b>{number}</b>" if is_best else number
     if row.href is not None and not marks:
         shown = f'<a href="{escape(row.href)}" style="color:inherit">{shown}</a>'
@@ -242,7 +264,7 @@ def _text(rows: Sequence[ResultRow], columns: Sequence[Column], footnotes: Seque
     grid = [["method", *names], ["", *details]]
     for row in rows:
         marked = [(_number(row, column), _marks(row, column, footnotes)) for column in columns]
-        label = f"{row.method} ({row.training})" if row.training else row.method
+        label = f"{row.method} ({row.remark})" if row.remark else row.method
         grid.append([label, *(f"{number} [{mark}]" if mark else number for number, mark in marked)])
     lines = _aligned(grid)
     rule = "-" * len(lines[0])

@@ -100,7 +100,7 @@ def training_examples(run: TrainingRun, protocol: Protocol) -> TrainingDataset:
     """The examples that `run` trains on, as many as its steps take."""
     if protocol.training_views is None:
         raise ParameterError(f"training: protocol {protocol.name} says nothing about training views; name another one")
-    dataset = open_dataset(run.scenes, "train", near=protocol.near, far=protocol.far)
+    dataset = open_dataset(run.scenes, "train", near=protocol.near, far=protocol.far, images=protocol.images)
     return TrainingDataset(
         dataset,
         protocol.training_views.sampler(),
@@ -108,6 +108,7 @@ def training_examples(run: TrainingRun, protocol: Protocol) -> TrainingDataset:
         protocol.width,
         length=run.training.steps * run.training.batch_size,
         seed=run.training.seed,
+        batch_size=run.training.batch_size,
     )
 
 
@@ -122,7 +123,7 @@ def _validation(run: TrainingRun, model: nn.Module) -> dict[str, object] | None:
 def evaluate_model(model: nn.Module, scenes: str | Path, protocol: Protocol) -> EvaluationResult:
     """Scores of a model on a protocol's scenes, on the device the model is on."""
     device = next(model.parameters()).device
-    dataset = open_dataset(scenes, "test", near=protocol.near, far=protocol.far)
+    dataset = open_dataset(scenes, "test", near=protocol.near, far=protocol.far, images=protocol.images)
     return evaluate(GaussianMethod(model), dataset, protocol, device=str(device))
 
 
