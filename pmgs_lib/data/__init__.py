@@ -26,9 +26,18 @@ NAMES = {
     "open_scenes": "pmgs_lib.data.scene_source",
     "import_capture": "pmgs_lib.data.importers",
     "CaptureManifest": "pmgs_lib.data.manifests",
+    "CollectionManifest": "pmgs_lib.data.manifests",
+    "read_collection_manifest": "pmgs_lib.data.manifests",
+    "catalogue_table": "pmgs_lib.data.acquisition",
+    "fetch_data": "pmgs_lib.data.acquisition",
+    "data_root": "pmgs_lib.data.roots",
+    "dataset_folder": "pmgs_lib.data.roots",
     "read_manifest": "pmgs_lib.data.manifests",
     "SceneReport": "pmgs_lib.data.inspection",
     "inspect_scene": "pmgs_lib.data.inspection",
+    "diagnose_cameras": "pmgs_lib.data.inspection",
+    "judge": "pmgs_lib.data.inspection",
+    "PhotosImporter": "pmgs_lib.data.importers.photos",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, NAMES)

@@ -1,10 +1,13 @@
 """The data verbs as the command line calls them; arguments and options are read off the signatures."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pmgs_lib.data.importers import import_capture
 from pmgs_lib.data.inspection import inspect_scene
+from pmgs_lib.data.manifests import CaptureManifest, CollectionManifest
 from pmgs_lib.data.scenes.embedded import make_scenes
+from pmgs_lib.errors import ParameterError
 
 
 def scenes(
@@ -30,18 +33,73 @@ def import_(
     /,
     *,
     output: str = "datasets/captures",
+    kind: str = "auto",
     key: str | None = None,
-    split: Literal["train", "test"] = "test",
-    scale: Literal["none", "spacing", "span"] = "none",
+    split: Literal["train", "test"] | None = None,
+    scale: Literal["none", "spacing", "span"] | None = None,
+    set_: Sequence[str] = (),
     overwrite: bool = False,
 ) -> str:
-    """Turn the capture in SOURCE (transforms.json and pictures) into a scene: lens undone, cameras converted."""
-    manifest = import_capture(source, output, key=key, split=split, scale=scale, overwrite=overwrite)
+    """Bring what lies in SOURCE into the chunk files under OUTPUT; its kind is told from the files.
+
+    Captures: transforms.json or a COLMAP model, with pictures. Data sets: DL3DV, RealEstate10K and ACID (camera text
+    files and frames), DTU, finished chunk files. --set NAME=VALUE gives further options, as `workers=4`, `limit=10`,
+    `pictures=images_4`, `frames=FOLDER`, `place=link`. An import that was ended goes on where it was.
+    """
+    given = {"key": key, "split": split, "scale": scale, "overwrite": overwrite or None}
+    options = {name: value for name, value in given.items() if value is not None} | _settings(set_)
+    manifest = import_capture(source, output, kind=kind, **options)
+    return _collection_told(manifest, output) if isinstance(manifest, CollectionManifest) else _told(manifest, output)
+
+
+def _settings(texts: Sequence[str]) -> dict[str, str]:
+    for text in texts:
+        if "=" not in text:
+            raise ParameterError(f"--set {text}: expected NAME=VALUE")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _told(manifest: CaptureManifest, output: str) -> str:
     left_out = [f"  left out {frame}: {reason}" for frame, reason in manifest.left_out.items()]
+    split = manifest.options.split
     head = (
-        f"{output}/{split}: scene {manifest.key}, {manifest.listed} photographs listed = {manifest.imported} imported"
+        f"{output}/{split}: scene {manifest.key} ({manifest.kind}), {manifest.listed} photographs listed = "
+        f"{manifest.imported} imported + {len(manifest.left_out)} left out; {manifest.hint}"
     )
-    return "\n".join([f"{head} + {len(manifest.left_out)} left out; {manifest.hint}", *left_out])
+    return "\n".join([head, *left_out])
+
+
+def _collection_told(manifest: CollectionManifest, output: str) -> str:
+    waiting = f" + {manifest.waiting} waiting" if manifest.waiting else ""
+    head = (
+        f"{output}/{manifest.split}: {manifest.kind}, {manifest.listed} scenes listed = {manifest.imported} imported + "
+        f"{len(manifest.left_out)} left out{waiting}; {manifest.kind}.import.json names each"
+    )
+    return "\n".join([head, *(f"  {count} left out: {reason}" for reason, count in manifest.reasons.items())])
+
+
+def data(name: str | None = None, /, *, part: str | None = None, details: bool = False) -> str:
+    """List the public data sets, or fetch the one called NAME into `sources` under the data root (PMGS_DATA)."""
+    from pmgs_lib.data.acquisition import catalogue_table, fetch_data
+    from pmgs_lib.data.catalogue import data_entry
+    from pmgs_lib.data.roots import data_root, dataset_folder
+
+    if name is None:
+        return f"data root: {data_root()}\n" + _listed(catalogue_table(), details)
+    folder, entry = fetch_data(name, part=part), data_entry(name)
+    further = f"; next: pmgs import {folder} --kind {entry.kind} --output {dataset_folder(entry.dataset)}"
+    return f"{name}: fetched into {folder}{further if entry.kind else ''}"
+
+
+def _listed(rows: list[dict[str, str]], details: bool) -> str:
+    """A line for each entry, aligned; with `details` all that is known of it below."""
+    width = max(len(row["name"]) for row in rows)
+    size = max(len(row["size"]) for row in rows)
+    lines = []
+    for row in rows:
+        lines.append(f"  {row['name']:{width}}  {row['size']:{size}}  {row['what']}; {row['here']}")
+        lines += [f"  {'':{width}}    {fact}: {row[fact]}" for fact in ("licence", "from", "how")] if details else []
+    return "\n".join([*lines, *([] if details else ["pmgs data --details says licences and how to get each"])])
 
 
 def inspect(root: str, key: str, /) -> str:

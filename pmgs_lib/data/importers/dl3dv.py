@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
-from pmgs_lib.data.downloads import RemoteFile, fetch_file
+from pmgs_lib.data.downloads import RemoteFile
 from pmgs_lib.data.files import read_json
 from pmgs_lib.data.importers.base import Capture, CaptureFrame
 from pmgs_lib.data.importers.collection import CollectionImporter, Listing
 from pmgs_lib.data.importers.nerfstudio import FILE_NAME, frame_from_entry, read_description
 from pmgs_lib.data.manifests import CollectionOptions
+from pmgs_lib.data.protocol_indexes import index_path
+from pmgs_lib.data.published_protocols import DEPTHSPLAT, INDEX_DIGESTS
 from pmgs_lib.errors import DataError
 
 PREFIX = "dl3dv_"
@@ -24,12 +26,7 @@ SIZES = {"images_8": (270, 480), "images_4": (540, 960)}  # height and width
 BENCHMARK_FOLDER = "nerfstudio"
 NO_SCENES = ("gaussian_splat", *SIZES, "images", "images_2")  # the benchmark has its pictures a second time
 DEEPEST = 3  # <subset>/<hash>/<hash>, as the authors' download script unpacks
-BENCHMARK_INDEX = RemoteFile(
-    name="dl3dv_start_0_distance_50_ctx_2v_video_0_50.json",
-    address="https://raw.githubusercontent.com/cvg/depthsplat/2dad25a7b9ba7c5537aba08463ef88d8511a06be/assets/"
-    "dl3dv_start_0_distance_50_ctx_2v_video_0_50.json",
-    sha256="434c3e1bd9395cf7f0f2f0dc787d15a9bddd87865891fd5817fdfa6e711ad46d",
-)
+BENCHMARK_INDEX = "dl3dv_start_0_distance_50_ctx_2v_video_0_50.json"  # lists all 140 scenes
 
 
 class Dl3dvOptions(CollectionOptions):
@@ -37,7 +34,7 @@ class Dl3dvOptions(CollectionOptions):
 
     lens: keep its distortion, as published numbers do, or undo it, which gives each scene a picture size of its own.
     exclude: an index file (JSON, keys with or without prefix) of scenes not to train on; None: that of the benchmark,
-    fetched and verified.
+    fetched and verified, or from the folder that PMGS_INDEXES names.
     """
 
     pictures: Literal["auto", "images_8", "images_4"] = "auto"
@@ -120,12 +117,17 @@ def _pictures(place: Path, options: Dl3dvOptions) -> str:
 
 def _excluded(options: Dl3dvOptions) -> tuple[frozenset[str], str]:
     """Names of the scenes that are not trained on, and the file that says so."""
-    path = Path(options.exclude) if options.exclude else fetch_file(BENCHMARK_INDEX)
+    path = Path(options.exclude) if options.exclude else index_path(_benchmark_index())
     content = read_json(path, what="index of scenes to exclude")
     names = list(content) if isinstance(content, dict | list) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise DataError(f"index of scenes to exclude {path}: expected an object or list of keys; fetch it again")
     return frozenset(name.removeprefix(PREFIX) for name in names), path.name
+
+
+def _benchmark_index() -> RemoteFile:
+    address = f"{DEPTHSPLAT}/{BENCHMARK_INDEX}"
+    return RemoteFile(name=BENCHMARK_INDEX, address=address, sha256=INDEX_DIGESTS[address])
 
 
 def _scenes(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 `Cameras/train/%08d_cam.txt` with `Rectified/scan<N>_train/rect_%03d_<light>_r5000.png` (640x512, its cameras are those
 of a quarter of that), or `Cameras/%08d_cam.txt` with `Rectified/scan<N>/` (1600x1200, its cameras as they are). A
-camera file holds a 4x4 camera_from_world in millimetres (OpenCV axes), intrinsics in pixels, the least depth and its step.
+camera file holds a 4x4 camera_from_world in millimetres (OpenCV axes), intrinsics in pixels, least depth and its step.
 Facts from donydchen/mvsplat, src/scripts/convert_dtu.py: 49 views, light 3, the 16 test scans, a unit of 200 mm.
 """
 

@@ -18,6 +18,7 @@ from pmgs_lib.data.files import read_json, write_json
 from pmgs_lib.data.folders import claim_index
 from pmgs_lib.data.importers.collection import Listing, Written
 from pmgs_lib.data.manifests import CollectionManifest, SceneRecord, collection_manifest_path
+from pmgs_lib.data.writing import remove_chunk
 from pmgs_lib.errors import DataError
 
 PLAN = "plan.json"  # names of chunks that an import is about to write
@@ -74,7 +75,7 @@ class Ledger:
         for name in self._planned():
             if name not in finished:
                 for stray in (self.folder / name, *self.folder.glob(f".{name}.*.part")):
-                    stray.unlink(missing_ok=True)
+                    remove_chunk(stray)
         gone = [key for key, scene in self.scenes.items() if not (self.folder / scene.chunk).is_file()]
         for key in gone:
             del self.scenes[key]
@@ -116,7 +117,7 @@ class Ledger:
         """Forget and remove all that this kind of import has written here."""
         claim_index(self.folder, {}, forget=list(self.scenes))
         for chunk in {scene.chunk for scene in self.scenes.values()}:
-            (self.folder / chunk).unlink(missing_ok=True)
+            remove_chunk(self.folder / chunk)
         self.manifest_path.unlink(missing_ok=True)
         shutil.rmtree(self.records, ignore_errors=True)
         self.scenes, self.left_out, self.sources = {}, {}, ()
