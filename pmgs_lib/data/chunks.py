@@ -27,7 +27,7 @@ from torch import Tensor
 
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.data.files import replaced_atomically
-from pmgs_lib.data.pictures import decode_image, encode_jpeg, encoded_size
+from pmgs_lib.data.pictures import decode_image, encode_jpeg, encoded_size, jpeg_size
 from pmgs_lib.data.pieces import StoredImages
 from pmgs_lib.data.sidecars import write_sidecar
 from pmgs_lib.errors import DataError
@@ -92,8 +92,8 @@ class ChunkScene:
         expected, source = listed_size, "the chunk lists"
         if expected is None and self.depth is not None:
             expected, source = (self.depth.shape[1], self.depth.shape[2]), "its depth has"
-        for frame, picture in enumerate(self.images):
-            size = encoded_size(picture, f"{name}, frame {frame}")
+        for frame in range(self.frames):
+            size = self._size(frame, name)
             if expected is None:
                 expected, source = size, "frame 0 has"
             if size != expected:
@@ -105,6 +105,13 @@ class ChunkScene:
             raise DataError(
                 f"{name}: depth is {tuple(self.depth.shape[1:])}, pictures are {expected}; convert it again"
             )
+
+    def _size(self, frame: int, name: str) -> tuple[int, int]:
+        if isinstance(self.images, StoredImages):
+            size = jpeg_size(self.images.beginning(frame))
+            if size is not None:
+                return size
+        return encoded_size(self.images[frame], f"{name}, frame {frame}")
 
 
 def _positive(depth: Float[Tensor, "height width"]) -> bool:

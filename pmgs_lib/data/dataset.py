@@ -1,10 +1,13 @@
 """Scenes on disk as examples for models: by frame numbers for evaluation, drawn by a sampler for training."""
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -15,9 +18,11 @@ from pmgs_lib.data.folders import ChunkFolder
 from pmgs_lib.data.manifests import manifest_path, read_manifest
 from pmgs_lib.data.resize import EXACT, Fit, ImageRule, resize_depth, resize_image, resize_intrinsics
 from pmgs_lib.data.sampling import Sampler, draw_generator
+from pmgs_lib.data.sampling.base import Frames
 from pmgs_lib.errors import DataError, ParameterError
 from pmgs_lib.views import Example, Views
 
+log = logging.getLogger(__name__)
 DL3DV_PREFIX = "dl3dv_"  # released conversions put it before DL3DV's keys, some before those of training scenes only
 CASE_MARK = "#"  # "fox#2" is the scene "fox" asked about in a second way: one scene can give several examples
 
@@ -152,6 +157,11 @@ class TrainingDataset(Dataset[Example]):
     scene once in its own order. So a loader reads in sequence, and training that resumes after `k` examples starts at
     number `k`. flip: mirror half of the examples left to right, cameras and world with them (as DepthSplat trains).
     batch_size: how many examples make a training step, for samplers that change with the steps.
+
+    unusable: what becomes of an example whose scene cannot give it (too short for the sampler, damaged, too small).
+    "refuse" raises that scene's DataError. "replace" takes the next scene in the order of the epoch that can, so that
+    an example stays a function of its number; each such scene is named in the log of the process that met it and in
+    `replaced`, and `unusable_scenes()` names them all beforehand.
     """
 
     dataset: SceneDataset
@@ -162,6 +172,8 @@ class TrainingDataset(Dataset[Example]):
     seed: int = 0
     flip: bool = True
     batch_size: int = 1
+    unusable: Literal["refuse", "replace"] = "refuse"
+    replaced: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)  # key -> reason
 
     def __len__(self) -> int:
         return self.length
@@ -171,25 +183,59 @@ class TrainingDataset(Dataset[Example]):
             raise IndexError(f"example {index} of {self.length}")
         epoch, position = divmod(index, len(self.dataset))
         order = draw_generator(self.seed, epoch, 0).permutation(len(self.dataset))
-        key = self.dataset.keys[order[position]]
-        generator = draw_generator(self.seed, epoch, position + 1)
-        scene = self.dataset.scene(key)
-        context, target = self.sampler.sample(
-            scene.frames,
-            generator,
-            f"dataset {self.dataset.root}, scene {key!r}",
-            step=index // self.batch_size,
-            centers=scene.cameras.centers,
-            key=key,
+        for further in range(len(order)):
+            key = self.dataset.keys[order[(position + further) % len(order)]]
+            try:
+                return self._example(key, draw_generator(self.seed, epoch, position + 1), index // self.batch_size)
+            except DataError as reason:
+                if self.unusable == "refuse":
+                    raise
+                self._note(key, reason)
+        raise DataError(
+            f"dataset {self.dataset.root}: none of its {len(order)} scenes can give an example; the first: "
+            f"{next(iter(self.replaced.values()))}"
         )
+
+    def _example(self, key: str, generator: np.random.Generator, step: int) -> Example:
+        context, target = self._frames(key, generator, step)
         example = self.dataset.example(key, context, target, self.height, self.width)
         return mirrored(example) if self.flip and generator.random() < 0.5 else example
+
+    def _frames(self, key: str, generator: np.random.Generator, step: int) -> tuple[Frames, Frames]:
+        scene = self.dataset.scene(key)
+        where = f"dataset {self.dataset.root}, scene {key!r}"
+        return self.sampler.sample(scene.frames, generator, where, step=step, centers=scene.cameras.centers, key=key)
+
+    def _note(self, key: str, reason: DataError) -> None:
+        if key not in self.replaced:
+            log.warning("%s; another scene takes its place in every epoch", reason)
+            self.replaced[key] = str(reason)
+
+    def unusable_scenes(self) -> dict[str, str]:
+        """Every scene that cannot give the first example of it, with the reason: key -> DataError in words.
+
+        Opens each scene and draws frames; pictures are measured, not decoded: damage behind their headers is not seen.
+        """
+        found = {}
+        for key in self.dataset.keys:
+            try:
+                self._frames(key, draw_generator(self.seed, 0, 1), 0)
+                self.dataset.images.fit(
+                    self.dataset.scene(key).image_size(), (self.height, self.width), f"scene {key!r}"
+                )
+            except DataError as reason:
+                found[key] = str(reason)
+        return found
 
 
 def training_loader(
     dataset: TrainingDataset, batch_size: int, *, workers: int = 0, start: int = 0
 ) -> DataLoader[Example]:
-    """Batches of `dataset` in sequence from example number `start`; workers only decode, so they may be forked."""
+    """Batches of `dataset` in sequence from example number `start`; workers only decode, so they may be forked.
+
+    Whole batches are dealt out to the workers in turn and come back in order: each example is read and decoded once, by
+    one worker, and the batches are the same for any number of workers.
+    """
     if not 0 <= start <= len(dataset):
         raise ParameterError(f"training_loader: start {start}; expected 0 to {len(dataset)}, the number of examples")
     rest = Subset(dataset, range(start, len(dataset)))

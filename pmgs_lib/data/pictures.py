@@ -40,8 +40,32 @@ def decode_image(encoded: bytes, where: str = "picture") -> UInt8[Tensor, "heigh
 
 def encoded_size(encoded: bytes, where: str = "picture") -> tuple[int, int]:
     """Height and width from the header of an encoded picture."""
+    size = jpeg_size(encoded)
+    if size is not None:
+        return size
     with _opened(encoded, where) as picture:
         return picture.height, picture.width
+
+
+def jpeg_size(encoded: bytes) -> tuple[int, int] | None:
+    """Height and width of a JPEG from its first bytes; None where they do not tell, or tell of too many pixels.
+
+    Then Pillow, 50 times slower, has its say. Segments before the frame header (SOF0 to SOF15 but for the three numbers
+    that are other segments) are passed over by their lengths: ITU-T T.81, annex B.
+    """
+    if not encoded.startswith(b"\xff\xd8"):
+        return None
+    place = 2
+    while place + 9 <= len(encoded) and encoded[place] == 0xFF:
+        marker, length = encoded[place + 1], int.from_bytes(encoded[place + 2 : place + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = encoded[place + 5 : place + 7], encoded[place + 7 : place + 9]
+            size = int.from_bytes(height, "big"), int.from_bytes(width, "big")
+            return size if 0 < size[0] * size[1] <= MOST_PIXELS else None
+        if marker < 0xC0 or marker in (0xD8, 0xD9, 0xDA) or length < 2:
+            return None
+        place += 2 + length
+    return None
 
 
 def _opened(encoded: bytes, where: str) -> Image.Image:

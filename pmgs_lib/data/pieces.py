@@ -15,6 +15,7 @@ from torch import Tensor
 from pmgs_lib.errors import DataError
 
 MAPPED_FROM_BYTES = 1 << 20
+HEADER_BYTES = 1024  # 623 in a JPEG without a preview or a camera's notes
 
 
 class OpenFile:
@@ -78,6 +79,10 @@ class StoredImages(Sequence[bytes]):
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         return self._file.read(self._offsets[index], self._byte_counts[index])
+
+    def beginning(self, index: int) -> bytes:
+        """The first bytes of a picture, where its header mostly ends."""
+        return self._file.read(self._offsets[index], min(self._byte_counts[index], HEADER_BYTES))
 
     def __iter__(self) -> Iterator[bytes]:
         return (self[number] for number in range(len(self)))

@@ -1,5 +1,7 @@
 """Examples are what the files hold, sized by exact rules, and a training example is a function of its number alone."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -248,12 +250,96 @@ def test_loaders_give_the_same_batches_with_and_without_workers(training):
     assert len(alone[0].key) == 4
 
 
-def test_a_resumed_loader_goes_on_where_it_stopped(training):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_loader_goes_on_where_it_stopped(training, workers):
+    """From the middle of an epoch over its end: batches 2 to 4 hold examples 8 to 19 of epochs of 5 scenes."""
     whole = list(training_loader(training, 4))
-    rest = list(training_loader(training, 4, start=8))
+    rest = list(training_loader(training, 4, start=8, workers=workers))
+    assert len(rest) == 3
     assert all(same(first, second) for first, second in zip(whole[2:], rest, strict=True))
     with pytest.raises(ParameterError, match="start 24"):
         training_loader(training, 4, start=24)
+
+
+class Noting(TrainingDataset):
+    """Notes in a file which process was asked for which example."""
+
+    def __getitem__(self, index: int) -> Example:
+        with (self.dataset.root / "asked.txt").open("a") as file:
+            file.write(f"{index} {os.getpid()}\n")
+        return super().__getitem__(index)
+
+
+def test_each_example_is_decoded_once_by_one_worker(root, training):
+    noting = Noting(training.dataset, training.sampler, height=32, width=48, length=23, seed=4)
+    batches = list(training_loader(noting, 4, workers=2, start=3))
+    asked = [line.split() for line in (root / "asked.txt").read_text().splitlines()]
+    assert sorted(int(number) for number, _ in asked) == list(range(3, 23))
+    assert len({process for _, process in asked} - {str(os.getpid())}) == 2
+    assert [key for batch in batches for key in batch.key] == [training[number].key for number in range(3, 23)]
+
+
+# --- scenes that cannot give an example ---
+
+
+@pytest.fixture
+def flawed(tmp_path, plane_scene):
+    """Six scenes, of which s1 is too short for the sampler and s4 has a camera that is no number."""
+    scenes = [plane_scene(f"s{number}", frames=2 if number == 1 else 10) for number in range(6)]
+    write_scenes(tmp_path / "flawed", "train", scenes, scenes_per_chunk=2)
+    chunk = tmp_path / "flawed" / "train" / "000002.torch"
+    entries = torch.load(chunk, weights_only=True)
+    entries[0]["cameras"][3, 7] = torch.nan
+    torch.save(entries, chunk)
+    dataset = open_dataset(tmp_path / "flawed", "train", near=0.5, far=9.0)
+    return lambda **how: TrainingDataset(dataset, BoundedSampler(2, 6, 3), 32, 48, length=18, seed=4, **how)
+
+
+def test_an_unusable_scene_is_an_error_unless_told_otherwise(flawed):
+    training = flawed()
+    reasons = {}
+    for number in range(6):
+        try:
+            training[number]
+        except DataError as error:
+            reasons[number] = str(error)
+    assert sorted(text.split("scene '")[1][:2] for text in reasons.values()) == ["s1", "s4"]
+
+
+def test_a_replaced_scene_is_named_and_the_examples_stay_functions_of_their_numbers(flawed, caplog):
+    training = flawed(unusable="replace")
+    keys = [training[number].key for number in range(18)]
+    assert all({"s0", "s2", "s3", "s5"} == set(keys[6 * epoch : 6 * epoch + 6]) for epoch in range(3))
+    assert sorted(training.replaced) == ["s1", "s4"]
+    assert "2 frames are too few" in training.replaced["s1"]
+    assert "camera 3 has a NaN" in training.replaced["s4"]
+    told = [record.getMessage() for record in caplog.records if "takes its place" in record.getMessage()]
+    assert len(told) == 2  # once a scene, not once an epoch
+    assert training.unusable_scenes() == training.replaced
+    again = flawed(unusable="replace")
+    assert all(same(again[number], training[number]) for number in (17, 5, 11))
+    helped = [batch.key for batch in training_loader(again, 3, workers=2)]
+    assert [key for batch in helped for key in batch] == keys
+    whole = flawed()
+    good = [number for number in range(18) if _gives(whole, number)]
+    assert 0 < len(good) < 18
+    assert all(same(whole[number], training[number]) for number in good)
+
+
+def _gives(training: TrainingDataset, number: int) -> bool:
+    try:
+        training[number]
+    except DataError:
+        return False
+    return True
+
+
+def test_a_dataset_without_a_usable_scene_ends(root):
+    dataset = open_dataset(root, "train", near=0.5, far=9.0)
+    training = TrainingDataset(dataset, BoundedSampler(40, 50, 3), 32, 48, length=10, unusable="replace")
+    with pytest.raises(DataError, match=r"none of its 5 scenes can give an example; the first: .* too few"):
+        training[0]
+    assert len(training.unusable_scenes()) == 5
 
 
 def test_a_plain_loader_serves_evaluation_scenes(root):
