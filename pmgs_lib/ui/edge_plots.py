@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from pmgs_lib.cameras import Cameras
@@ -18,7 +19,8 @@ from pmgs_lib.training.direct import Descent
 from pmgs_lib.ui import style
 
 SURFACE_JUMP = 1.1  # neighbours in a row whose depths differ by this factor are not joined by a line
-LOSS_DECADES = 2.0  # orders of magnitude of the loss that its map tells apart
+KEPT_SHARE = 99.5  # percentile of the distances that the colour scale ends at
+WIDEST_ROW, TALLEST_ROW = 7.0, 4.6  # inches of a panel
 ROW_ROOM = 0.25  # metres left free around the points of a row
 
 
@@ -26,13 +28,12 @@ def plot_edge_maps(
     image: Float[Tensor, "3 h w"],
     depths: Mapping[str, Float[Tensor, "h w"]],
     edges: Bool[Tensor, "h w"],
-    penalties: Float[Tensor, "h w"],
+    distances: Float[Tensor, "h w"],
     row: int | None = None,
 ) -> Figure:
-    """One view: picture, depth maps on one scale, and what each pixel adds to the loss, with the outline of `edges`.
+    """One view: picture, depth maps on one scale, and how far each pixel's centre lies from the pointmap, in metres.
 
-    `penalties` (squared metres for the released loss) are drawn on a logarithmic scale of two decades, NaN white. `row`
-    is marked in the picture.
+    White lines outline `edges`; pixels without a distance (NaN) are white. `row` is marked in the picture.
     """
     with style.figure_style():
         figure, grid = style.picture_grid(1, 2 + len(depths), image.shape[-2] / image.shape[-1], bars=True)
@@ -40,14 +41,14 @@ def plot_edge_maps(
         norm = style.depth_norm(list(depths.values()))
         for axes, (title, depth) in zip(grid[0, 1:], depths.items(), strict=False):
             style.show_map(axes, depth, norm, DEPTH_COLORMAP, title)
-        high = float(np.nanpercentile(penalties.detach().cpu().numpy(), 99.5))
-        cost = LogNorm(high / 10**LOSS_DECADES, high, clip=True)
-        style.show_map(grid[0, -1], penalties, cost, style.ERROR_COLORMAP, "loss of each pixel, edges outlined")
+        scale = Normalize(0, float(np.nanpercentile(distances.detach().cpu().numpy(), KEPT_SHARE)))
+        title = "distance to the pointmap, edges outlined"
+        style.show_map(grid[0, -1], distances, scale, style.ERROR_COLORMAP, title)
         grid[0, -1].contour(edges.cpu().float().numpy(), levels=[0.5], colors="white", linewidths=0.7)
         if row is not None:
             grid[0, 0].axhline(row, color=style.CYCLE[1], linewidth=1.2)
         style.depth_bar(grid[0, 1], grid[0, -2], norm)
-        style.color_bar(grid[0, -1], grid[0, -1], cost, style.ERROR_COLORMAP, "loss [m²]")
+        style.color_bar(grid[0, -1], grid[0, -1], scale, style.ERROR_COLORMAP, "distance [m]")
     return figure
 
 
@@ -77,9 +78,9 @@ def plot_pixel_rows(rows: Mapping[str, PixelRow], surface: Float[Tensor, "w 3"],
     drawn = np.concatenate([exact, *(_from_above(row.points, camera) for row in rows.values())])
     low, high = drawn.min(0) - ROW_ROOM, drawn.max(0) + ROW_ROOM
     with style.figure_style():
-        width = style.PAGE_WIDTH / len(rows)
-        height = min(0.95 * width * (high - low)[1] / (high - low)[0], 6.0) + 0.9
-        figure = Figure(figsize=(style.PAGE_WIDTH, height), layout="constrained")
+        aspect = (high - low)[1] / (high - low)[0]
+        width = min(style.PAGE_WIDTH / len(rows), WIDEST_ROW, TALLEST_ROW / aspect)
+        figure = Figure(figsize=(width * len(rows), 0.95 * width * aspect + 0.9), layout="constrained")
         panels = figure.subplots(1, len(rows), squeeze=False, sharex=True, sharey=True)[0]
         for panel, (title, row) in zip(panels, rows.items(), strict=True):
             _draw_row(panel, row, exact, camera)
@@ -104,11 +105,19 @@ def _draw_row(panel: Axes, row: PixelRow, exact: np.ndarray, camera: Cameras) ->
     breaks = np.flatnonzero(np.maximum(ratio, 1 / ratio) > SURFACE_JUMP) + 1
     line = np.insert(exact, breaks, np.nan, axis=0)
     panel.plot(*line.T, color=style.CONTROL, linewidth=3.5, solid_capstyle="round", label="exact surface")
-    panel.plot(*points[~floating].T, "o", color=style.CYCLE[0], markersize=2.6, label="centre on a surface")
+    panel.plot(*points[~floating].T, "o", color=style.CYCLE[0], markersize=2.6, label="centre near a surface")
     panel.plot(*points[floating].T, "x", color=style.CYCLE[1], markersize=4.2, label="centre that floats")
     if row.pull is not None:
         ends = _from_above(row.points + row.pull, camera)
-        options = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.0035, "color": style.INK}
+        options = {
+            "angles": "xy",
+            "scale_units": "xy",
+            "scale": 1,
+            "color": style.INK,
+            "width": 0.002,
+            "headwidth": 4,
+            "headlength": 5,
+        }
         panel.quiver(*points.T, *(ends - points).T, label="where the loss pulls it", **options)
 
 
@@ -120,7 +129,7 @@ def plot_descents(descents: Mapping[str, Descent], exact_size: float) -> Figure:
     if not descents:
         raise ParameterError("plot_descents: no descent was given, expected at least one")
     with style.figure_style():
-        figure = Figure(figsize=(8.5, 2.7), layout="constrained")
+        figure = Figure(figsize=(10.0, 2.7), layout="constrained")
         shares, sizes = figure.subplots(1, 2)
         for (name, descent), dashes in zip(descents.items(), ("-", "--", "-.", ":") * len(descents), strict=False):
             start = descent.losses[0] or 1.0
@@ -132,6 +141,7 @@ def plot_descents(descents: Mapping[str, Descent], exact_size: float) -> Figure:
         sizes.set_title("root mean square size of the cloud [m]")
         for panel in (shares, sizes):
             panel.set_xlabel("step")
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.grid(axis="y")
-        sizes.legend()
+        figure.legend(*sizes.get_legend_handles_labels(), loc="outside right upper")
     return figure

@@ -16,6 +16,7 @@ from pmgs_lib.ui import style
 
 MOST_SCENES, MOST_LEFT_OUT = 12, 4
 MOST_POINTS = 5_000
+WIDE = 20  # times the smallest: from there on an axis is logarithmic
 KEPT_SHARE = (0.5, 99.5)  # percentiles of the points that the picture must hold
 ROOM = 0.03  # of the extent, left free around the points
 # Dark on light: told apart in black and white too.
@@ -30,7 +31,7 @@ def plot_health(health: PointmapHealth) -> Figure:
     reasons.
     """
     shown, notes = health.scored[:MOST_SCENES], _left_out(health.excluded)
-    height = 1.5 + 0.22 * max(len(shown), 3) + 0.18 * len(notes)
+    height = 1.5 + 0.22 * max(len(shown), 5) + 0.18 * len(notes)
     with style.figure_style():
         figure = Figure(figsize=(style.PAGE_WIDTH, height))
         figure.suptitle(_headline(health, len(shown)), x=0.01, ha="left", fontsize=9)
@@ -62,23 +63,30 @@ def _left_out(excluded: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _scene_panels(panels: Sequence[Axes], health: PointmapHealth, shown: Sequence[SceneHealth]) -> None:
-    """A bar or dot a scene; the threshold is drawn where it is near enough to matter."""
+    """A mark for each scene; the threshold is drawn where it is near enough to matter."""
     places = range(len(shown))
-    chamfers = [scene.chamfer for scene in shown]
+    chamfers, residuals, scales = (
+        [getattr(scene, name) for scene in shown] for name in ("chamfer", "residual", "scale")
+    )
     colors = [style.CYCLE[1] if scene.above_threshold else style.CYCLE[0] for scene in shown]
-    panels[0].barh(places, chamfers, color=colors, height=0.62)
+    panels[0].scatter(chamfers, places, c=colors, s=30, zorder=3)
     panels[0].set_title(f"loss [{_penalty_unit(health)}]")
     if max(chamfers) > health.settings.threshold / 4:
         panels[0].axvline(health.settings.threshold, color=style.INK, linewidth=0.8, linestyle="--")
-    panels[1].plot([scene.residual for scene in shown], places, "o", color=style.CYCLE[0], markersize=5)
-    panels[1].set_title("residual of alignment [scene units]")
-    panels[2].plot([scene.scale for scene in shown], places, "D", color=style.CYCLE[2], markersize=4.5)
+    panels[1].plot(residuals, places, "o", color=style.CYCLE[0], markersize=5)
+    panels[1].set_title("residual [scene units]")
+    panels[2].plot(scales, places, "D", color=style.CYCLE[2], markersize=4.5)
     panels[2].set_title("scale of the pointmap")
     for panel in panels:
         panel.set_ylim(len(shown) - 0.4, -0.6)
-        panel.set_yticks(places, [scene.key for scene in shown] if panel is panels[0] else [])
-        panel.set_xlim(left=0)
+        panel.set_yticks(places, [scene.key for scene in shown] if panel is panels[0] else [""] * len(shown))
+        panel.tick_params(axis="y", length=0)
         panel.grid(axis="x")
+    for panel, values in zip(panels, (chamfers, residuals, scales), strict=True):
+        if min(values) > 0 and max(values) > WIDE * min(values):
+            panel.set_xscale("log")
+        else:
+            panel.set_xlim(left=0)
 
 
 def _distribution(panel: Axes, health: PointmapHealth, shown: Sequence[SceneHealth]) -> None:
@@ -96,7 +104,7 @@ def _distribution(panel: Axes, health: PointmapHealth, shown: Sequence[SceneHeal
     low, high = panel.get_xlim()
     if high > health.settings.threshold > low:
         panel.axvline(health.settings.threshold, color=style.INK, linewidth=0.8, linestyle="--", label="threshold")
-    panel.legend(loc="upper left")
+    panel.legend(loc="best")
     panel.set_ylim(0, 101)
     panel.grid()
 
@@ -126,7 +134,9 @@ def plot_alignment(
         grid = figure.subplots(2, 2)
         for column, (when, points) in zip(grid.T, {"before": raw, "after": fitted}.items(), strict=True):
             for axes, side in zip(column, SIDES, strict=True):
-                _overlay(axes, local, points, side)
+                _overlay(
+                    axes, local, points, side, "scene units; pointmap: its own" if when == "before" else "scene units"
+                )
             column[0].set_title(f"{when} alignment, from above")
             column[1].set_title(f"{when} alignment, from the first camera")
         handles = [
@@ -145,7 +155,7 @@ def _local(cloud: Tensor, cameras: Cameras) -> np.ndarray:
     return transform_points(cameras[0].camera_from_world, points[:: -(-len(points) // MOST_POINTS)]).cpu().numpy()
 
 
-def _overlay(axes: Axes, centres: np.ndarray, pointmap: np.ndarray, side: str) -> None:
+def _overlay(axes: Axes, centres: np.ndarray, pointmap: np.ndarray, side: str, unit: str) -> None:
     across, along, horizontal, vertical = SIDES[side]
     for points, color, size, order in ((pointmap, POINTMAP, 5.0, 1), (centres, CENTRES, 1.5, 2)):
         axes.scatter(
@@ -157,5 +167,5 @@ def _overlay(axes: Axes, centres: np.ndarray, pointmap: np.ndarray, side: str) -
     axes.set_xlim(left, right)
     axes.set_ylim(*((top, bottom) if vertical == "down" else (bottom, top)))
     axes.set_aspect("equal")
-    axes.set_xlabel(f"{horizontal} [scene units]")
+    axes.set_xlabel(f"{horizontal} [{unit}]")
     axes.set_ylabel(f"{vertical} [scene units]")
