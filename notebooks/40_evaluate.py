@@ -26,7 +26,8 @@
 
 # %% tags=["parameters"]
 scenes: str = ""  # folder of chunk files; empty: the protocol's embedded scenes are made here
-protocol: str = "embedded-smoke"  # name of a protocol, or a .json file
+protocol: str = "embedded-smoke"  # name of a protocol, e.g. "depthsplat-re10k-256", or a .json file
+every: int = 1  # score each n-th scene only: a quick look, marked NOT COMPARABLE
 weights: str = "depthsplat-tiny"  # a model that ships with the library, or a checkpoint
 label: str = "DepthSplat tiny"  # how the report calls this row
 
@@ -41,7 +42,7 @@ from pmgs_lib.suite import current_run
 from pmgs_lib.ui import plots
 
 run = current_run()
-rules = load_protocol(run.resolve(protocol) if protocol.endswith(".json") else protocol)
+rules = load_protocol(run.resolve(protocol) if protocol.endswith(".json") else protocol, every=every)
 
 # %% [markdown]
 # ## Scenes and protocol
@@ -60,7 +61,7 @@ if not scenes:
         width=made.width,
         overwrite=True,
     )
-dataset = open_dataset(folder, near=rules.near, far=rules.far)
+dataset = open_dataset(folder, near=rules.near, far=rules.far, images=rules.images)
 print(f"protocol {rules.name}, {rules.expected.scenes} scenes, digest {rules.digest[:12]}")
 
 # %% [markdown]
