@@ -14,10 +14,11 @@ from pmgs_lib.data.importers.run import import_collection
 from pmgs_lib.data.manifests import CaptureManifest, CollectionManifest, ImportOptions, manifest_path
 from pmgs_lib.errors import DataError, ParameterError
 
-# The first three are single captures or files as they are, the others data sets of many scenes.
+# The first four are single captures or files as they are, the others data sets of many scenes.
 IMPORTERS = {
     "nerfstudio": "pmgs_lib.data.importers.nerfstudio:NerfstudioImporter",
     "colmap": "pmgs_lib.data.importers.colmap:ColmapImporter",
+    "photos": "pmgs_lib.data.importers.photos:PhotosImporter",
     "chunks": "pmgs_lib.data.importers.chunks:ChunksImporter",
     "dl3dv": "pmgs_lib.data.importers.dl3dv:Dl3dvImporter",
     "re10k": "pmgs_lib.data.importers.re10k:Re10kImporter",
@@ -28,12 +29,17 @@ log = logging.getLogger(__name__)
 
 
 def import_capture(
-    source: str | os.PathLike[str], output: str | os.PathLike[str], *, kind: str = "auto", **options: Any
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    kind: str = "auto",
+    importer: Importer | None = None,
+    **options: Any,
 ) -> CaptureManifest | CollectionManifest:
     """Bring a capture, or a data set of many scenes, into the dataset at `output`; say what was done and left out.
 
-    source: folder (or description file). kind: a name of IMPORTERS, or "auto" to tell by the files. options: for a
-    capture the fields of `ImportOptions` (key, split, scale, ...), for a data set those of its importer's `options`
+    source: folder (or description file). kind: a name of IMPORTERS, or "auto" to tell by the files. importer:
+    one that is set up already, such as `PhotosImporter(estimator)`, in place of a kind. options: for a capture the fields of `ImportOptions` (key, split, scale, ...), for a data set those of its importer's `options`
     (split, workers, limit, ...). The dataset may hold other scenes already. The returned manifest is also written
     beside the chunks, `<key>.manifest.json` or `<kind>.import.json`. A data set's import goes on where one was ended.
 
@@ -42,19 +48,20 @@ def import_capture(
     place = Path(source)
     if not place.exists():
         raise DataError(f"capture {source}: there is no such file or folder; check the path")
-    name = _kind(place, kind)
-    importer = load_object(IMPORTERS[name])()
-    log.info("%s: imported as %s", source, name)
-    if isinstance(importer, Importer):
+    if importer is not None:
         return _import_scene(importer, place, Path(output), options)
-    return import_collection(importer, place, Path(output), importer.options.build(options, "import_capture"))
+    name = _kind(place, kind)
+    found = load_object(IMPORTERS[name])()
+    log.info("%s: imported as %s", source, name)
+    if isinstance(found, Importer):
+        return _import_scene(found, place, Path(output), options)
+    return import_collection(found, place, Path(output), found.options.build(options, "import_capture"))
 
 
 def _import_scene(importer: Importer, source: Path, output: Path, options: dict[str, Any]) -> CaptureManifest:
     settings = ImportOptions.build(options, "import_capture")
     capture = importer.read(source, Path(settings.pictures) if settings.pictures else None)
-    folder = source if source.is_dir() else source.parent
-    key = settings.key or _key_from_folder(folder)
+    key = settings.key or _key_from_folder(importer.folder(source))
     scene, manifest = develop(capture, key, settings.model_copy(update={"key": key}))
     add_scene(output, settings.split, scene, overwrite=settings.overwrite)
     write_json(manifest_path(output, settings.split, key), manifest.model_dump(mode="json"))

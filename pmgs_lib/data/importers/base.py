@@ -72,6 +72,10 @@ class Importer(ABC):
         pictures: the folder that names of pictures are relative to; None: where the format puts it.
         """
 
+    def folder(self, source: Path) -> Path:
+        """The folder that the scene is called after."""
+        return source if source.is_dir() else source.parent
+
 
 def check_sizes(frames: list[CaptureFrame], where: str) -> None:
     """DataError unless all pictures have one size."""
