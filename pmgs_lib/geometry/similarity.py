@@ -106,8 +106,7 @@ def estimate_similarity(source: Tensor, target: Tensor, weights: Tensor | None, 
     covariance = target_centred.mT @ weighted_source / count
     covariance = torch.where(determined[..., None, None], covariance, torch.zeros_like(covariance))
     rotation = _nearest_rotation(covariance)
-    variance = torch.linalg.vecdot(source_centred.flatten(-2), weighted_source.flatten(-2)) / count
-    variance = torch.where(source_spreads, variance, torch.ones_like(variance))
+    variance = torch.where(source_spreads, _variance(source_centred, weights), 1.0)
     # Umeyama's trace(D S), written without singular values: it needs no gradient of them.
     scale = (rotation * covariance).sum((-2, -1)) / variance
     scale = torch.where(usable & source_spreads, scale, torch.ones_like(scale))
@@ -131,6 +130,14 @@ def _spreads(centred: Tensor, points: Tensor, size: Tensor, weights: Tensor | No
         carried = (weights > 0)[..., None]
         centred, size = centred * carried, _size(points * carried)
     return _size(centred) > (COINCIDENT_SPREAD * size).clamp_min(smallest)
+
+
+def _variance(centred: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean squared length; weights sum to 1."""
+    if weights is None:
+        # The norm needs no memory of the size of the points; its gradient at 0 is 0.
+        return torch.linalg.vector_norm(centred, dim=(-2, -1)).square() / centred.shape[-2]
+    return (weights * centred.square().sum(-1)).sum(-1)
 
 
 def _mean(points: Tensor, weights: Tensor | None) -> Tensor:

@@ -49,7 +49,7 @@ def differences_to_pointmap(
     # product, and nothing is scattered back. One product with a sum, for the memory it does not walk through.
     scale, rotation, translation = pairs.alignment.scale, pairs.alignment.rotation, pairs.alignment.translation
     picked = take(pairs.points.flatten(1, 2), nearest)
-    return torch.baddbmm(centres - translation, picked, (scale[..., None, None] * rotation)[:, 0].mT, alpha=-1)
+    return torch.baddbmm(centres + -translation, picked, (scale[..., None, None] * rotation)[:, 0].mT, alpha=-1)
 
 
 def differences_to_centres(

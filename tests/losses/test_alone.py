@@ -1,8 +1,11 @@
 """PM-Loss in somebody else's project: a fresh interpreter in which nothing else is installed."""
 
+import re
 import subprocess
 import sys
 import textwrap
+import tomllib
+from pathlib import Path
 
 # Run without the shape checker of the tests, so that the user's own messages come to light.
 SCRIPT = r"""
@@ -92,6 +95,12 @@ similarity_transform: source (4, 3) and target (5, 3) differ in shape, expected 
 similarity_transform: weights have shape (3,), expected one for each point, (4,)
 similarity_transform: a weight is -0.5, expected none below 0
 """  # noqa: E501
+
+
+def test_what_is_installed_without_extras_is_what_the_loss_needs():
+    described = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.match(r"[\w-]+", requirement)[0] for requirement in described}
+    assert names == {"torch", "numpy", "scipy", "numba", "roma", "jaxtyping"}
 
 
 def test_alone_in_a_fresh_interpreter_and_its_messages():
