@@ -130,14 +130,24 @@ def write_chunk(path: str | os.PathLike[str], scenes: Sequence[ChunkScene]) -> N
         scene.validate(f"chunk {path}")
     entries = [_entry_from_scene(scene) for scene in scenes]
     try:
-        with replaced_atomically(path) as sibling:
-            torch.save(entries, sibling)
+        # to a stream: given a path, torch writes the path's (here random) name into the file
+        with replaced_atomically(path) as sibling, sibling.open("wb") as stream:
+            torch.save(entries, stream)
         write_sidecar(path)
-    except (OSError, RuntimeError) as error:  # torch's own writer of archives tells a full disk as a RuntimeError
-        reason = error.strerror if isinstance(error, OSError) else str(error).strip().splitlines()[0][:160]
+    except (OSError, RuntimeError) as error:
+        cause = _system_error(error)
+        if cause is None:
+            raise
         raise DataError(
-            f"chunk {path}: cannot be written ({reason or error}); make room, then write it again"
+            f"chunk {path}: cannot be written ({cause.strerror or cause}); make room, then write it again"
         ) from error
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    """The system's error behind `error`: torch's writer of archives stumbles over a full disk once more at its end."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
 
 
 def read_chunk(path: str | os.PathLike[str]) -> list[ChunkScene]:
