@@ -42,8 +42,8 @@ def import_(
 ) -> str:
     """Bring what lies in SOURCE into the chunk files under OUTPUT; its kind is told from the files.
 
-    Captures: transforms.json or a COLMAP model, with pictures. Data sets: DL3DV, RealEstate10K and ACID (camera text
-    files and frames), DTU, finished chunk files. --set NAME=VALUE gives further options, as `workers=4`, `limit=10`,
+    Captures: transforms.json or a COLMAP model, with pictures; pictures or a video alone (poses by COLMAP). Data sets:
+    DL3DV, RealEstate10K and ACID (camera text files and frames), DTU, finished chunk files. --set NAME=VALUE gives further options, as `workers=4`, `limit=10`,
     `pictures=images_4`, `frames=FOLDER`, `place=link`. An import that was ended goes on where it was.
     """
     given = {"key": key, "split": split, "scale": scale, "overwrite": overwrite or None}
@@ -63,8 +63,8 @@ def _told(manifest: CaptureManifest, output: str) -> str:
     left_out = [f"  left out {frame}: {reason}" for frame, reason in manifest.left_out.items()]
     split = manifest.options.split
     head = (
-        f"{output}/{split}: scene {manifest.key} ({manifest.kind}), {manifest.listed} photographs listed = "
-        f"{manifest.imported} imported + {len(manifest.left_out)} left out; {manifest.hint}"
+        f"{output}/{split}: scene {manifest.key}, {manifest.listed} photographs listed = {manifest.imported} "
+        f"imported + {len(manifest.left_out)} left out ({manifest.kind}); {manifest.hint}"
     )
     return "\n".join([head, *left_out])
 

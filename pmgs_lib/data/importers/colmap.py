@@ -106,7 +106,7 @@ def _picture_folder(source: Path, place: Path, first: str, where: str) -> Path:
 def _frame(image: ColmapImage, path: Path, camera: ColmapCamera, where: str) -> CaptureFrame:
     size = encoded_size(path.read_bytes(), where)
     intrinsics, lens = _intrinsics(camera, where)
-    photograph = scaled_photograph((camera.height, camera.width), size, intrinsics, lens, where)
+    photograph = scaled_photograph((float(camera.height), float(camera.width)), size, intrinsics, lens, where)
     world_from_camera = _world_from_camera(image, where)
     check_camera(world_from_camera, photograph, where)
     return CaptureFrame(image.name, path, world_from_camera, photograph)

@@ -163,7 +163,8 @@ def _binary_points(path: Path) -> list[tuple[int, tuple[float, ...]]]:
     points = []
     for _ in range(file.count(43 + 8)):
         number, *position = file.take("q3d3Bd")[:4]
-        file.place += 8 * file.count(8)  # who sees it: the images say that, too
+        seen_by = file.count(8)
+        file.place += 8 * seen_by  # by whom: the images say that, too
         points.append((number, tuple(position)))
     file.end()
     return points
