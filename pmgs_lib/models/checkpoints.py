@@ -84,6 +84,8 @@ def _find(name_or_path: str | Path) -> tuple[Path, ModelConfig | None]:
         entry = MODELS[name]
         if isinstance(entry.weights, ReleasedFile):
             return released_weights(name, entry, entry.weights), entry.config
+        if entry.weights == "none":
+            raise CheckpointError(f"model {name!r}: nobody published weights; train it, or pass a file of your own")
         path = embedded_weights(name)
         if not path.is_file():
             raise CheckpointError(f"model {name!r}: its weights are missing from this installation; install it again")

@@ -13,29 +13,30 @@ from pmgs_lib.views import Views
 ROUNDING = 1e-5
 
 
-def check_context(name: str, context: Views, multiple: int) -> Views:
+def check_context(name: str, context: Views, multiple: int, *, fewest_views: int = 2) -> Views:
     """Context views that a matching model can take, with orthonormal rotations, or an error that says why not.
 
-    name: of the model, first word of the message. multiple: image sides must divide by it. Rotations up to
+    name: of the model, first word of the message. multiple: image sides must divide by it. fewest_views: 2 for a model
+    that matches; one that asks for more than that, or for another reason, says so itself. Rotations up to
     `ROTATION_TOLERANCE` off orthonormal are replaced by the nearest rotation; worse ones, and numbers that are not
     finite or out of order, raise `DataError` or `ParameterError`. Looking at numbers waits for the device once; a
     compiled graph leaves it out and checks shapes only.
     """
-    _check_shapes(name, context, multiple)
+    _check_shapes(name, context, multiple, fewest_views)
     if not torch.compiler.is_compiling() and not bool(_usable(context)):
         _explain(name, context)
     return replace(context, cameras=_with_nearest_rotations(context.cameras))
 
 
-def _check_shapes(name: str, context: Views, multiple: int) -> None:
+def _check_shapes(name: str, context: Views, multiple: int, fewest_views: int) -> None:
     if len(context.batch_shape) != 1:
         raise ParameterError(
             f"{name}: images of shape {tuple(context.images.shape)} have batch shape {tuple(context.batch_shape)}; "
             "expected (batch,): stack scenes with Views.stack"
         )
-    if context.count < 2:
+    if context.count < fewest_views:
         raise ParameterError(
-            f"{name}: {context.count} context view; expected at least 2, since depth comes from matching"
+            f"{name}: {context.count} context view; expected at least {fewest_views}, since depth comes from matching"
         )
     if context.height % multiple or context.width % multiple:
         nearest = " x ".join(str(max(side // multiple, 1) * multiple) for side in (context.height, context.width))

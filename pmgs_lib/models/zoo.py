@@ -9,7 +9,7 @@ from torch import nn
 from pmgs_lib._lazy import load_object
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.models.base import ModelConfig
-from pmgs_lib.models.zoo_entry import ModelEntry
+from pmgs_lib.models.zoo_entry import ModelEntry, ReleasedFile
 
 if TYPE_CHECKING:
     import pandas
@@ -87,6 +87,10 @@ MODELS: Mapping[str, ModelEntry] = Zoo(
         "mvsplat-acid-256x256": "pmgs_lib.models.mvsplat.released:ACID_256X256",
         "mvsplat-re10k-wopretrained-256x256": "pmgs_lib.models.mvsplat.released:RE10K_RANDOM_START_256X256",
         "mvsplat-re10k-wopretrained-450k-256x256": "pmgs_lib.models.mvsplat.released:RE10K_RANDOM_START_450K_256X256",
+        "gslrm-paper-256x256": "pmgs_lib.models.gslrm.published:PAPER_256X256",
+        "gslrm-paper-512x512": "pmgs_lib.models.gslrm.published:PAPER_512X512",
+        "gslrm-unofficial-256x256": "pmgs_lib.models.gslrm.published:UNOFFICIAL_256X256",
+        "gslrm-tiny": "pmgs_lib.models.gslrm.published:TINY",
     }
 )
 
@@ -94,6 +98,7 @@ MODELS: Mapping[str, ModelEntry] = Zoo(
 ARCHITECTURES: dict[str, tuple[str, str]] = {
     "depthsplat": ("pmgs_lib.models.depthsplat.config:DepthSplatConfig", "pmgs_lib.models.depthsplat.model:DepthSplat"),
     "mvsplat": ("pmgs_lib.models.mvsplat.config:MvSplatConfig", "pmgs_lib.models.mvsplat.model:MvSplat"),
+    "gslrm": ("pmgs_lib.models.gslrm.config:GslrmConfig", "pmgs_lib.models.gslrm.model:Gslrm"),
 }
 
 
@@ -157,11 +162,17 @@ def _row(entry: ModelEntry) -> dict[str, Any]:
         "near": entry.near,
         "far": entry.far,
         "file": file if isinstance(file, str) else file.name,
-        "digest": "card" if isinstance(file, str) else (file.sha256 or "recorded at first download"),
+        "digest": _digest(file),
         "published": f"{first.metrics['PSNR']:.2f} dB, {first.dataset} ({first.trust})" if first else "",
         "released": entry.released,
         "licence": entry.licence,
     }
+
+
+def _digest(weights: str | ReleasedFile) -> str:
+    if isinstance(weights, ReleasedFile):
+        return weights.sha256 or "recorded at first download"
+    return "card" if weights == "embedded" else ""
 
 
 def _short(value: Any) -> str:

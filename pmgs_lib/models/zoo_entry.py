@@ -41,15 +41,16 @@ class PaperRow(ModelConfig):
 class ModelEntry(ModelConfig):
     """A model of the zoo: configuration, weights and what they were made and measured on.
 
-    weights: "embedded" if they ship with the library. near, far: z-depth range in world units that the released
-    commands use. image_size: height and width it was trained at, last stage. context_views: fewest and most views in
-    training. protocol: index file of the evaluation it belongs to; empty: none is named. paper: measurements that the
-    authors publish for this model, or for the one it replaces if `note` says so. released: year and month in which
-    the file was first named. inferred: what of all this its authors do not state. source: where the facts stand.
+    weights: "embedded" if they ship with the library, "none" if there are none to be had: the entry is there to be
+    trained. near, far: z-depth range in world units that the released commands use. image_size: height and width it
+    was trained at, last stage. context_views: fewest and most views in training. protocol: index file of the
+    evaluation it belongs to; empty: none is named. paper: measurements that the authors publish for this model, or for
+    the one it replaces if `note` says so. released: year and month in which the file was first named. inferred: what
+    of all this its authors do not state. source: where the facts stand.
     """
 
     config: SerializeAsAny[ModelConfig]
-    weights: Literal["embedded"] | ReleasedFile
+    weights: Literal["embedded", "none"] | ReleasedFile
     near: float = Field(gt=0)
     far: float = Field(gt=0)
     image_size: tuple[int, int]
@@ -112,7 +113,7 @@ class InitialisationEntry(ModelConfig):
 
 def _described(weights: str | ReleasedFile) -> str:
     if isinstance(weights, str):
-        return "embedded in the library"
+        return "embedded in the library" if weights == "embedded" else "none published: train it"
     how = "by hand from" if weights.by_hand else "from"
     return f"{weights.name} {how} {weights.address}\n{weights.layout}\n{weights.digest_rule}"
 
