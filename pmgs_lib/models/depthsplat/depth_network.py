@@ -152,18 +152,21 @@ class DepthPredictor(nn.Module):
                 neighbours,
                 self.config.reference_intrinsics,
             ).flatten(0, 1)
-        return self.weigh(scale, torch.cat([cost.to(cnn.dtype), cnn, matching, mono], dim=1), candidates, views)
+        return self.weigh(scale, [cost.to(cnn.dtype), cnn, matching, mono], candidates, views)
 
     def weigh(
         self,
         scale: int,
-        x: Float[Tensor, "frame channel row column"],
+        parts: list[Tensor],
         candidates: Float[Tensor, "frame candidate #row #column"],
         views: int,
     ) -> tuple[Float[Tensor, "frame row column"], Float[Tensor, "frame candidate row column"]]:
-        """Match probability of the candidates from cost and features, and the mean of the candidates under it."""
+        """Mean of the candidates, and their match probability, from `parts`: cost and features at each pixel."""
+        x = torch.cat(parts, dim=1)
         refined = self.regressor[scale](x, views) + self.regressor_residual[scale](x)
-        probability = full_precision(self.depth_head[scale](refined)).softmax(dim=1)
+        # Rounded logits would be the largest part of what half precision does to depth.
+        with torch.autocast(refined.device.type, enabled=False):
+            probability = self.depth_head[scale](full_precision(refined)).softmax(dim=1)
         return (probability * candidates).sum(1), probability
 
     @torch.no_grad()

@@ -24,7 +24,9 @@ FUSION = {
 
 def resize(x: Float[Tensor, "frame channel row column"], size: tuple[int, int]) -> Float[Tensor, "frame channel h w"]:
     """Bilinear with aligned corners, as everywhere in the released network."""
-    return functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
+    # Autocast would make all of it single precision; coordinates and weights are that anyway.
+    with torch.autocast(x.device.type, enabled=False):
+        return functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
 class ResidualUnit(nn.Module):
