@@ -92,10 +92,10 @@ run.save_figure(plot_edge_maps(views.images[0], maps, edges[0], distances[0], ro
 
 # %%
 at_edges = {
-    "share_of_the_pixels": edges.float().mean().item(),
-    "share_of_the_loss": (distances[edges].square().sum() / distances.square().sum()).item(),
+    "share_of_pixels": edges.float().mean().item(),
+    "share_of_loss": (distances[edges].square().sum() / distances.square().sum()).item(),
 }
-print("near a depth edge are", ", ".join(f"{value:.0%} of {name[9:]}" for name, value in at_edges.items()))
+print("near depth edges:", ", ".join(f"{name.replace('_', ' ')} {value:.0%}" for name, value in at_edges.items()))
 
 # %% [markdown]
 # The outlines glow. So do regions without texture, where the model is wrong as a whole: PM-Loss is no edge detector, it is a loss

@@ -26,8 +26,8 @@
 
 # %% tags=["parameters"]
 scene_seed: int = 8  # which procedural scene lends its pictures
-steps: int = 100  # optimiser steps of each training
-weight: float = 3.0  # of PM-Loss beside this toy's own loss; other losses want another weight
+steps: int = 120  # optimiser steps of each training
+weight: float = 1.0  # of PM-Loss beside this toy's own loss; other losses want another weight
 row: int = 35  # the row of pixels that is looked at from above
 seed: int = 0  # of the network's weights and of the pointmap's noise
 
@@ -69,7 +69,7 @@ def make_model():
     for dilation in (1, 2, 4):
         layers += [nn.Conv2d(16, 16, 3, padding=dilation, dilation=dilation), nn.GELU()]
     model = nn.Sequential(*layers, nn.Conv2d(16, 1, 3, padding=1))
-    return model, torch.optim.Adam(model.parameters(), lr=3e-3)
+    return model, torch.optim.Adam(model.parameters(), lr=2e-3)
 
 
 def predict(model):
@@ -135,7 +135,8 @@ table.round(4)
 
 # %% [markdown]
 # Mean distance of the points to the nearest exact surface, after the best similarity. Below, one row of pixels of the first picture
-# from above, with crosses for points that float. With PM-Loss the bridges from the furniture to the wall are steeper and thinner.
+# from above, with crosses for points that float. With PM-Loss the bridges
+# from the furniture to the wall are steeper and thinner, and nothing is lost elsewhere.
 
 # %%
 floating = {name: floating_points(points, views) for name, points in shapes.items()}

@@ -73,6 +73,7 @@ def _scene_panels(panels: Sequence[Axes], health: PointmapHealth, shown: Sequenc
     panels[0].set_title(f"loss [{_penalty_unit(health)}]")
     if max(chamfers) > health.settings.threshold / 4:
         panels[0].axvline(health.settings.threshold, color=style.INK, linewidth=0.8, linestyle="--")
+        panels[0].set_title(f"loss [{_penalty_unit(health)}], dashed: threshold")
     panels[1].plot(residuals, places, "o", color=style.CYCLE[0], markersize=5)
     panels[1].set_title("residual [scene units]")
     panels[2].plot(scales, places, "D", color=style.CYCLE[2], markersize=4.5)
@@ -96,15 +97,11 @@ def _distribution(panel: Axes, health: PointmapHealth, shown: Sequence[SceneHeal
         # The smallest cost may be 0, which has no place on a logarithmic axis.
         panel.plot(health.penalties(scene)[1:], [100 * level for level in LEVELS[1:]], **options)
     panel.set_xscale("log")
-    panel.set_title("points that cost at most so much [%]")
+    panel.set_title("points that cost at most so much [%]; orange: worst scene")
     panel.set_xlabel(f"penalty of a point [{_penalty_unit(health)}]")
-    panel.plot([], [], color=style.CYCLE[1], label=f"worst: {shown[0].key}")
-    if len(shown) > 1:
-        panel.plot([], [], color=style.CONTROL, label="the others")
     low, high = panel.get_xlim()
     if high > health.settings.threshold > low:
-        panel.axvline(health.settings.threshold, color=style.INK, linewidth=0.8, linestyle="--", label="threshold")
-    panel.legend(loc="best")
+        panel.axvline(health.settings.threshold, color=style.INK, linewidth=0.8, linestyle="--")
     panel.set_ylim(0, 101)
     panel.grid()
 
