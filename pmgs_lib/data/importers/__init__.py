@@ -38,10 +38,11 @@ def import_capture(
 ) -> CaptureManifest | CollectionManifest:
     """Bring a capture, or a data set of many scenes, into the dataset at `output`; say what was done and left out.
 
-    source: folder (or description file). kind: a name of IMPORTERS, or "auto" to tell by the files. importer:
-    one that is set up already, such as `PhotosImporter(estimator)`, in place of a kind. options: for a capture the fields of `ImportOptions` (key, split, scale, ...), for a data set those of its importer's `options`
-    (split, workers, limit, ...). The dataset may hold other scenes already. The returned manifest is also written
-    beside the chunks, `<key>.manifest.json` or `<kind>.import.json`. A data set's import goes on where one was ended.
+    source: folder (or description file, or video). kind: a name of IMPORTERS, or "auto" to tell by the files. importer:
+    one that is set up already, such as `PhotosImporter(estimator)`, in place of a kind. options: for a capture the
+    fields of `ImportOptions` (key, split, scale, ...), for a data set those of its importer's `options` (split,
+    workers, limit, ...). The dataset may hold other scenes already. The returned manifest is also written beside the
+    chunks, `<key>.manifest.json` or `<kind>.import.json`. A data set's import goes on where one was ended.
 
     Raises DataError for a source that is malformed or has nothing usable; then no scene is written.
     """

@@ -21,7 +21,7 @@ from pmgs_lib.errors import DataError
 
 
 class ChunksOptions(CollectionOptions):
-    """place: copy the files into the dataset, or link to where they are, which costs no room."""
+    """place: copy the files into the dataset, or give them a second name there (a hard link), which takes no room."""
 
     place: Literal["copy", "link"] = "copy"
 
@@ -126,8 +126,14 @@ def _verified(keys: list[str], source: Path, name: str) -> tuple[dict[str, Scene
 
 
 def _place(source: Path, target: Path, how: str) -> None:
-    with replaced_atomically(target) as sibling:
-        if how == "link":
-            os.symlink(source.resolve(), sibling)
-        else:
+    if how == "copy":
+        with replaced_atomically(target) as sibling:
             shutil.copyfile(source, sibling)
+        return
+    try:
+        os.link(source, target)
+    except OSError as fault:
+        raise DataError(
+            f"chunk {source}: cannot be linked into {target.parent} ({fault.strerror}); links stay on one disk: import "
+            "with place=copy, or to the folder where the chunks are"
+        ) from fault

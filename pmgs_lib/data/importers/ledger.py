@@ -15,10 +15,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pmgs_lib.data.files import read_json, write_json
-from pmgs_lib.data.folders import claim_index
+from pmgs_lib.data.folders import INDEX_NAME, claim_index
 from pmgs_lib.data.importers.collection import Listing, Written
 from pmgs_lib.data.manifests import CollectionManifest, SceneRecord, collection_manifest_path
-from pmgs_lib.data.writing import remove_chunk
+from pmgs_lib.data.writing import index_lock, remove_chunk
 from pmgs_lib.errors import DataError
 
 PLAN = "plan.json"  # names of chunks that an import is about to write
@@ -76,6 +76,10 @@ class Ledger:
             if name not in finished:
                 for stray in (self.folder / name, *self.folder.glob(f".{name}.*.part")):
                     remove_chunk(stray)
+        with index_lock(self.folder):
+            for name in (self.manifest_path.name, INDEX_NAME):
+                for half in self.folder.glob(f".{name}.*.part"):
+                    half.unlink(missing_ok=True)
         gone = [key for key, scene in self.scenes.items() if not (self.folder / scene.chunk).is_file()]
         for key in gone:
             del self.scenes[key]

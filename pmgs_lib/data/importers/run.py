@@ -35,7 +35,7 @@ def import_collection(
         with Ledger.opened(folder, importer.kind) as ledger:
             waiting = _import_missing(importer, ledger, listing, options)
             if not ledger.scenes:
-                key, reason = next(iter(ledger.left_out.items()), ("none listed", "the folder holds no scene"))
+                key, reason = _first_reason(ledger, listing)
                 raise DataError(
                     f"{source}: none of {len(listing.scenes) + len(listing.left_out)} scenes can be imported; the "
                     f"first, {key}: {reason}"
@@ -46,6 +46,12 @@ def import_collection(
             f"folder {folder}: cannot be written ({fault.strerror or fault}); what was finished is valid: "
             "make room and call again to go on"
         ) from fault
+
+
+def _first_reason(ledger: Ledger, listing: Listing) -> tuple[str, str]:
+    """The first scene that should have been imported, or one that was not meant to be, and why it was left out."""
+    wanted = {key: reason for key, reason in ledger.left_out.items() if key in listing.scenes}
+    return next(iter((wanted or ledger.left_out).items()), ("none listed", "the folder holds no scene"))
 
 
 def _import_missing(importer: CollectionImporter, ledger: Ledger, listing: Listing, options: CollectionOptions) -> int:
