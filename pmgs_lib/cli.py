@@ -28,7 +28,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "scenes": ("pmgs_lib.data.commands:scenes", "make embedded scenes"),
     "data": ("pmgs_lib.data.commands:data", "list the public data sets, fetch one"),
     "import": ("pmgs_lib.data.commands:import_", "bring a capture or a data set into chunk files"),
-    "inspect": ("pmgs_lib.data.commands:inspect", "look at a scene before spending time on it"),
+    "inspect": ("pmgs_lib.models.requirements:inspect", "look at a scene before spending time on it"),
     "render": ("pmgs_lib.export.commands:render", "Gaussians, depth, novel views and a video of a scene"),
     "models": ("pmgs_lib.models.commands:models", "the zoo: released models, their files, settings and numbers"),
     "train": ("pmgs_lib.training.run:train_from_file", "train as a YAML file says"),

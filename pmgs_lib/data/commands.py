@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 from pmgs_lib.data.importers import import_capture
-from pmgs_lib.data.inspection import inspect_scene
 from pmgs_lib.data.manifests import CaptureManifest, CollectionManifest
 from pmgs_lib.data.scenes.embedded import make_scenes
 from pmgs_lib.errors import ParameterError
@@ -43,8 +42,9 @@ def import_(
     """Bring what lies in SOURCE into the chunk files under OUTPUT; its kind is told from the files.
 
     Captures: transforms.json or a COLMAP model, with pictures; pictures or a video alone (poses by COLMAP). Data sets:
-    DL3DV, RealEstate10K and ACID (camera text files and frames), DTU, finished chunk files. --set NAME=VALUE gives further options, as `workers=4`, `limit=10`,
-    `pictures=images_4`, `frames=FOLDER`, `place=link`. An import that was ended goes on where it was.
+    DL3DV, RealEstate10K and ACID (camera text files and frames), DTU, finished chunk files. --set NAME=VALUE gives
+    further options, as `workers=4`, `limit=10`, `pictures=images_4`, `frames=FOLDER`, `place=link`. An import that was
+    ended goes on where it was.
     """
     given = {"key": key, "split": split, "scale": scale, "overwrite": overwrite or None}
     options = {name: value for name, value in given.items() if value is not None} | _settings(set_)
@@ -100,8 +100,3 @@ def _listed(rows: list[dict[str, str]], details: bool) -> str:
         lines.append(f"  {row['name']:{width}}  {row['size']:{size}}  {row['what']}; {row['here']}")
         lines += [f"  {'':{width}}    {fact}: {row[fact]}" for fact in ("licence", "from", "how")] if details else []
     return "\n".join([*lines, *([] if details else ["pmgs data --details says licences and how to get each"])])
-
-
-def inspect(root: str, key: str, /) -> str:
-    """Look at scene KEY of the dataset at ROOT before spending time on it."""
-    return str(inspect_scene(root, key))

@@ -32,6 +32,18 @@ class DepthRange:
     points: int
     pairs: int
 
+    @property
+    def seen(self) -> tuple[float, float]:
+        """The range without its margins: 96 % of the points lie in it."""
+        return self.near / MARGINS[0], self.far / MARGINS[1]
+
+    def __str__(self) -> str:
+        low, high = self.seen
+        return (
+            f"96 % of {self.points} matched points from {self.pairs} pairs of frames lie between {low:.3g} and "
+            f"{high:.3g}; factors of {MARGINS[0]:g} and {MARGINS[1]:g} leave room for what has no texture"
+        )
+
 
 def estimate_depth_range(
     images: Mapping[int, UInt8[Tensor, "height width 3"]], cameras: Cameras, pairs: Sequence[tuple[int, int]]

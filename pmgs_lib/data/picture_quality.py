@@ -14,7 +14,7 @@ NEIGHBORS = 5  # frames on each side that a frame's sharpness is compared with: 
 BLURRED_BELOW = (
     0.4  # of its neighbours' median; a Gaussian of one pixel gives 0.05 to 0.08, sharp phone frames 0.5 to 1.8
 )
-SAME_BELOW = 0.5  # grey levels (of 255) between thumbnails; frames 6 cm apart differ by 4 and more, another JPEG by 0.2
+SAME_BELOW = 1.0  # grey levels (of 255) between thumbnails; frames 6 cm apart differ by 4 and more, another JPEG by 0.2
 
 
 def sharpness(image: UInt8[Tensor, "height width 3"]) -> float:

@@ -28,6 +28,7 @@ NAMES = {
     "protocol_contexts": "pmgs_lib.pointmaps.filling",
     "training_contexts": "pmgs_lib.pointmaps.filling",
     "licence_notice": "pmgs_lib.pointmaps.licences",
+    "VggtPoses": "pmgs_lib.pointmaps.vggt.poses",
     "reduced_weights_server": "pmgs_lib.pointmaps.vggt.rehearsal",
 }
 

@@ -12,7 +12,7 @@ NAMES = {
     "Finding": "pmgs_lib.data.inspection.base",
     "Diagnosis": "pmgs_lib.data.inspection.diagnosis",
     "diagnose_cameras": "pmgs_lib.data.inspection.diagnosis",
-    "MatchedPair": "pmgs_lib.data.inspection.diagnosis",
+    "MatchedPair": "pmgs_lib.data.inspection.readings",
     "matched_pairs": "pmgs_lib.data.inspection.diagnosis",
     "check_pictures": "pmgs_lib.data.inspection.pictures",
     "Requirements": "pmgs_lib.data.inspection.fitness",

@@ -8,10 +8,10 @@ from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
 from pmgs_lib.cameras import Cameras
-from pmgs_lib.data.depth_range import MARGINS, depth_range_of, matched_depths
+from pmgs_lib.data.depth_range import DepthRange, depth_range_of, matched_depths
 from pmgs_lib.data.inspection.base import Finding
 from pmgs_lib.data.inspection.numbers import check_poses
-from pmgs_lib.data.inspection.readings import OURS, Reading, candidate_readings, explained
+from pmgs_lib.data.inspection.readings import OURS, MatchedPair, Reading, candidate_readings, explained
 from pmgs_lib.data.matching import Features, find_features, match_features, scaled_size, triangulate
 from pmgs_lib.errors import ParameterError
 
@@ -21,21 +21,12 @@ LEAST_MATCHES, LEAST_PAIRS = 20, 3
 EXPLAINS = 0.5  # share of matches; true cameras explain 0.7 and more, wrong ones under 0.35
 TIE = 0.05  # readings closer than this are not told apart
 LITTLE_PARALLAX_DEG = 0.3
-POSES_TRIED, PAIRS_TRIED = 30, 4
+POSES_TRIED, PAIRS_TRIED = 12, 3
 CURES = {
     "camera-from-world": "poses map world to camera: invert them",
     "OpenGL axes": "poses have OpenGL axes (y up, looking along -z): read them with Cameras.from_opengl",
     "pixel intrinsics": "intrinsics are in {units}: read them with Cameras.from_pixels",
 }
-
-
-@dataclass(frozen=True)
-class MatchedPair:
-    """Matched features of two frames, in pixels (x, y) of the reduced pictures."""
-
-    first: int
-    second: int
-    pixels: Float64[Tensor, "2 point 2"]
 
 
 @dataclass(frozen=True)
@@ -61,23 +52,15 @@ class Diagnosis:
     def matches(self) -> int:
         return sum(pair.pixels.shape[1] for pair in self.pairs)
 
-    def depth_range(self) -> tuple[tuple[float, float] | None, str]:
-        """Near and far z-depth that the matches show, with margins, and how they were found in words."""
+    def depth_range(self) -> DepthRange | None:
+        """Near and far z-depth that the matches show, with margins; None where too few tell."""
         if self.cameras is None:
-            return None, "unknown: no reading of the cameras fits the pictures"
+            return None
         depths = [
             matched_depths(self.cameras[[pair.first, pair.second]], pair.pixels, self.size).flatten()
             for pair in self.pairs
         ]
-        found = depth_range_of(torch.cat(depths), len(depths))
-        if found is None:
-            return None, "unknown: too few matches with parallax"
-        low, high = MARGINS
-        reason = (
-            f"{found.points} matched points from {found.pairs} pairs of frames lie between {found.near / low:.3g} and "
-            f"{found.far / high:.3g} (96 % of them); factors {low:g} and {high:g} are for what has no texture"
-        )
-        return (found.near, found.far), reason
+        return depth_range_of(torch.cat(depths), len(depths))
 
     def __str__(self) -> str:
         if self.reading is None:
@@ -111,12 +94,11 @@ def diagnose_cameras(
     pairs = matched_pairs(images, skip) if pairs is None else pairs
     if len(pairs) < LEAST_PAIRS:
         return Diagnosis(tuple(found), {}, None, tuple(pairs), size, None)
-    listed = [(pair.first, pair.second, pair.pixels) for pair in pairs]
     full_size = (images[0].shape[0], images[0].shape[1])
     readings = {
         reading: reading.cameras(numbers, k, full_size) for reading in candidate_readings(numbers, k, full_size)
     }
-    shares = {reading: explained(cameras, listed, size) for reading, cameras in readings.items()}
+    shares = {reading: explained(cameras, pairs, size) for reading, cameras in readings.items()}
     best = max(shares.values(), default=0.0)
     if best < EXPLAINS:
         found.append(_nothing_fits(readings, pairs, size, best))
@@ -198,7 +180,7 @@ def _fits_elsewhere(cameras: Cameras, pair: MatchedPair, size: tuple[int, int]) 
     frames = len(cameras.world_from_camera)
     tried = torch.linspace(0, frames - 1, min(frames, POSES_TRIED)).round().long().tolist()
     some = pair.pixels[:, :: max(1, pair.pixels.shape[1] // 60)]
-    return any(explained(cameras, [(a, b, some)], size) > EXPLAINS for a in tried for b in tried if a != b)
+    return any(explained(cameras, [MatchedPair(a, b, some)], size) > EXPLAINS for a in tried for b in tried if a != b)
 
 
 def _quality(cameras: Cameras, pairs: Sequence[MatchedPair], size: tuple[int, int]) -> tuple[float, float]:

@@ -83,7 +83,7 @@ def _lens(report: "SceneReport", model: Requirements) -> str:
 
 
 def _range_problem(report: "SceneReport", model: Requirements) -> str:
-    seen = report.depth_range
+    seen = report.depth_seen
     if seen is None:
         return ""
     near, far = seen

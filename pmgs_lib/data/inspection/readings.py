@@ -37,6 +37,15 @@ OTHER_SIZE = 0.05  # relative difference of size from which pixels are those of 
 
 
 @dataclass(frozen=True)
+class MatchedPair:
+    """Matched features of two frames, in pixels (x, y) of the reduced pictures."""
+
+    first: int
+    second: int
+    pixels: Float64[Tensor, "2 point 2"]
+
+
+@dataclass(frozen=True)
 class Reading:
     """One way to read the numbers."""
 
@@ -76,11 +85,9 @@ def candidate_readings(
     return [Reading(*parts) for parts in product(directions, axes, units)]
 
 
-def explained(
-    cameras: Cameras, pairs: Sequence[tuple[int, int, Float64[Tensor, "2 point 2"]]], size: tuple[int, int]
-) -> float:
-    """Share of the matches that these cameras explain. pairs: first frame, second frame, pixels at `size`."""
-    agrees = [triangulate(cameras[[a, b]], pixels, size).agrees for a, b, pixels in pairs if pixels.shape[1]]
+def explained(cameras: Cameras, pairs: Sequence[MatchedPair], size: tuple[int, int]) -> float:
+    """Share of the matches that these cameras explain. size: of the pictures in which they were matched."""
+    agrees = [triangulate(cameras[[pair.first, pair.second]], pair.pixels, size).agrees for pair in pairs]
     return torch.cat(agrees).double().mean().item() if agrees else 0.0
 
 

@@ -28,7 +28,8 @@ class SceneReport:
     step: median distance between neighbouring frames; span: largest distance between two cameras; turn: largest angle
     between two optical axes. near, far: least and greatest exact z-depth, None where the scene has no depth.
     off_center: of the principal point, as a share of the picture. sharpness: of each frame, relative to its neighbours.
-    depth_range: near and far z-depth, exact or estimated; depth_source says which and from what. diagnosis: how well
+    depth_range: near and far z-depth to work with, depth_seen: what was seen, both exact or estimated; depth_source
+    says which and from what. diagnosis: how well
     the cameras explain matched features, None unless asked for.
     """
 
@@ -48,6 +49,7 @@ class SceneReport:
     off_center: float
     sharpness: tuple[float, ...]
     depth_range: tuple[float, float] | None
+    depth_seen: tuple[float, float] | None
     depth_source: str
     diagnosis: "Diagnosis | None" = None
 
@@ -94,7 +96,7 @@ def inspect_scene(
             scene.cameras.world_from_camera, scene.cameras.intrinsics, images, skip=sorted(poor)
         )
         findings += diagnosis.findings
-    depth_range, source = _depth_range(scene, diagnosis)
+    depth_range, seen, source = _depths(scene, diagnosis)
     across, up = fields_of_view(scene.cameras)
     steps, centers = steps_of(scene.cameras), scene.cameras.centers.double()
     axes = torch.nn.functional.normalize(scene.cameras.world_from_camera[:, :3, 2].double(), dim=-1)
@@ -115,6 +117,7 @@ def inspect_scene(
         off_center=off_center(scene.cameras),
         sharpness=tuple(relative_sharpness(sharp)),
         depth_range=depth_range,
+        depth_seen=seen,
         depth_source=source,
         diagnosis=diagnosis,
     )
@@ -133,13 +136,19 @@ def _pictures(
     return sharp, torch.stack(small), images
 
 
-def _depth_range(scene: ChunkScene, diagnosis: "Diagnosis | None") -> tuple[tuple[float, float] | None, str]:
-    """Near and far, and where they come from."""
+def _depths(
+    scene: ChunkScene, diagnosis: "Diagnosis | None"
+) -> tuple[tuple[float, float] | None, tuple[float, float] | None, str]:
+    """Near and far to work with, as seen, and where they come from."""
     if scene.depth is not None:
-        return (scene.depth.min().item(), scene.depth.max().item()), "exact depth"
+        exact = scene.depth.min().item(), scene.depth.max().item()
+        return exact, exact, "exact depth"
     if diagnosis is None:
-        return None, "not looked for"
-    return diagnosis.depth_range()
+        return None, None, "not looked for"
+    found = diagnosis.depth_range()
+    if found is None:
+        return None, None, "unknown: too few matches fit the cameras"
+    return (found.near, found.far), found.seen, str(found)
 
 
 def _folder_with(root: Path, key: str, split: str | None) -> ChunkFolder:
