@@ -4,6 +4,7 @@ import torch
 
 from pmgs_lib import Cameras
 from pmgs_lib.geometry.pose import quaternion_to_matrix
+from pmgs_lib.geometry.similarity import Similarity
 from pmgs_lib.losses import PointmapLoss, PointmapLossSettings
 
 DOUBLE = {"dtype": torch.float64}
@@ -77,3 +78,14 @@ def gradient_of(options, means, pointmap, **evidence):
     means = means.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(PointmapLoss(**options)(means, pointmap, **evidence), means)
     return gradient
+
+
+def random_similarity(rng):
+    rotation = quaternion_to_matrix(torch.randn(4, generator=rng, **DOUBLE))
+    return Similarity(
+        torch.rand((), generator=rng, **DOUBLE) + 0.5, rotation, torch.randn(3, generator=rng, **DOUBLE) * 5
+    )
+
+
+def moved(similarity, cloud):
+    return similarity.apply(cloud.flatten(0, -2)).reshape(cloud.shape)
