@@ -19,6 +19,9 @@ NAMES = {
     "PixelRow": "pmgs_lib.ui.edge_plots",
     "plot_descents": "pmgs_lib.ui.edge_plots",
     "plot_changes": "pmgs_lib.ui.ablation_plots",
+    "plot_epipolar_lines": "pmgs_lib.ui.scene_plots",
+    "plot_readings": "pmgs_lib.ui.scene_plots",
+    "plot_walk": "pmgs_lib.ui.scene_plots",
     "plot_growth": "pmgs_lib.ui.timing_plots",
 }
 
