@@ -41,7 +41,7 @@ def plot_health(health: PointmapHealth) -> Figure:
         if shown:
             panels = figure.subplots(1, 4, width_ratios=[1.2, 1, 1, 1.6])
             figure.subplots_adjust(left=0.16, right=0.99, bottom=bottom, top=1 - 0.55 / height, wspace=0.16)
-            _scene_panels(panels[:3], health, shown)
+            _scene_panels(list(panels[:3]), health, shown)
             _distribution(panels[3], health, shown)
     return figure
 
@@ -113,7 +113,7 @@ def _penalty_unit(health: PointmapHealth) -> str:
 def plot_alignment(
     centres: Float[Tensor, "*point 3"],
     pointmap: Float[Tensor, "*pixel 3"],
-    aligned: Float[Tensor, "*pixel 3"],
+    aligned: Float[Tensor, "*_ 3"],
     cameras: Cameras,
 ) -> Figure:
     """Gaussian centres and pointmap of one scene before and after alignment, from above and from the first camera.
