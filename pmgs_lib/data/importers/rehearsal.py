@@ -5,6 +5,7 @@ With them a notebook or a test goes the whole way of an import before 700 GB are
 
 import io
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,10 +13,41 @@ from PIL import Image
 
 from pmgs_lib.data.chunks import ChunkScene, decode_image, numbers_from_cameras
 from pmgs_lib.data.files import replaced_atomically, write_json
+from pmgs_lib.data.folders import ChunkFolder
+from pmgs_lib.data.scenes.embedded import make_scenes
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.geometry.pose import opengl_from_opencv
 
+REHEARSED_FRAMES = 3
 VIDEO_FACTOR = {"images_8": 8, "images_4": 4}  # the video's size over that of the pictures
+
+
+def rehearse_dl3dv(folder: str | os.PathLike[str], seed: int) -> tuple[Path, Path]:
+    """Four embedded scenes as DL3DV's folders, and an index file that names one of them a scene of the benchmark.
+
+    One scene misses a picture. Returns the data set's folder and the index file; what is there already is written over.
+    """
+    names = ("1K/first", "1K/benchmark", "2K/second", "2K/broken")
+    scenes = _embedded(Path(folder), seed, len(names), height=270, width=480)
+    write_dl3dv(Path(folder) / "released", dict(zip(names, scenes, strict=True)))
+    (Path(folder) / "released" / "2K" / "broken" / "images_8" / "frame_00003.png").unlink()
+    write_json(Path(folder) / "benchmark.json", {"dl3dv_benchmark": None})
+    return Path(folder) / "released", Path(folder) / "benchmark.json"
+
+
+def rehearse_re10k(folder: str | os.PathLike[str], seed: int) -> Path:
+    """Four embedded scenes as RealEstate10K's text files and frames, in the test split; one misses its frames."""
+    scenes = _embedded(Path(folder), seed, 4, height=180, width=320)
+    write_camera_texts(Path(folder) / "released", scenes, split="test")
+    shutil.rmtree(Path(folder) / "released" / "test" / scenes[-1].key)
+    return Path(folder) / "released"
+
+
+def _embedded(folder: Path, seed: int, count: int, *, height: int, width: int) -> list[ChunkScene]:
+    size = {"frames": REHEARSED_FRAMES, "height": height, "width": width}
+    keys = make_scenes(seed, count=count, folder=folder / "embedded", overwrite=True, **size)
+    stored = ChunkFolder(folder / "embedded", "test")
+    return [stored.scene(key) for key in keys]
 
 
 def write_dl3dv(
