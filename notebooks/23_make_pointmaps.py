@@ -111,7 +111,8 @@ size_bytes = sum(path.stat().st_size for path in cache.glob("*.safetensors"))
 counts = {name: getattr(report, name) for name in ("listed", "made", "found", "remade")}
 print(counts | {"refused": len(report.failed)})
 print(f"{seconds / report.listed:.2f} s a set, {size_bytes / 1e6:.1f} MB on disk")
-print("\n".join(f"refused: {key}: {reason}" for key, reason in report.failed))
+for key, reason in report.failed:
+    print(f"refused: {key}: {reason}")
 
 # %% [markdown]
 # ## Are they any good?
