@@ -103,7 +103,7 @@ def test_equal_length_with_other_content_is_noticed(root):
     folder = ChunkFolder(root, "test")
     assert folder.scene("a").frames == 10
     assert folder.openings == {"found again": 1}
-    with pytest.raises(DataError, match="scene 'b', frame 0: .* no picture"):
+    with pytest.raises(DataError, match=r"scene 'b', frame 0: .* no picture"):
         folder.scene("b")
 
 
