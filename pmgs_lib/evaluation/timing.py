@@ -14,8 +14,8 @@ from pmgs_lib.errors import ParameterError
 class Timing:
     """Seconds of one call: median, fastest and slowest repeat, and the most device memory that was in use.
 
-    peak_bytes counts everything that torch had allocated on the device, weights and inputs included; None on a CPU,
-    where torch keeps no such count.
+    peak_bytes counts everything that torch had allocated on the device, weights and inputs included, but not what CUDA
+    graphs keep for themselves (see `torch.cuda.memory_reserved`); None on a CPU, where torch keeps no such count.
     """
 
     median_s: float
