@@ -71,7 +71,9 @@ if views == "training":
     training = TrainingRun(model="depthsplat-tiny", scenes=str(place), protocol=protocol, training=drawn)
     contexts = training_contexts(training_examples(training, rules))
 else:
-    contexts = protocol_contexts(open_dataset(place, "test", near=rules.near, far=rules.far), rules)
+    contexts = protocol_contexts(
+        open_dataset(place, "test", near=rules.near, far=rules.far, images=rules.images), rules
+    )
 print(f"{len(contexts)} sets of views of {rules.height} x {rules.width} pixels")
 
 # %% [markdown]

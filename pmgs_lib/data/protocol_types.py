@@ -219,6 +219,14 @@ class Protocol(_Grown):
         rule = IMAGE_RULES[self.image_rule]
         return ImageRule(rule.name, rule.resampling, rule.principal_point, self.image_shape, self.source_size)
 
+    def require_images(self, opened: ImageRule) -> None:
+        """Raises ParameterError for data that were opened with another image rule: other pixels, other numbers."""
+        if opened != self.images:
+            raise ParameterError(
+                f"protocol {self.name}: the data were opened with {opened}, expected {self.images}; open them with "
+                "open_dataset(..., images=protocol.images)"
+            )
+
     @property
     def counts(self) -> Expected:
         """What the scenes and views of this protocol add up to."""

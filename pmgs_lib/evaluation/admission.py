@@ -18,12 +18,7 @@ def left_out(dataset: Any, protocol: Protocol, allow_missing: bool) -> dict[str,
     Raises DataError naming the first absent scenes and their number, and ParameterError for data opened with another
     image rule than the protocol's.
     """
-    images = getattr(dataset, "images", protocol.images)
-    if images != protocol.images:
-        raise ParameterError(
-            f"evaluate: the data was opened with {images}, protocol {protocol.name} wants {protocol.images}: open it "
-            "with open_dataset(..., images=protocol.images)"
-        )
+    protocol.require_images(getattr(dataset, "images", protocol.images))
     absent = absent_scenes(dataset, protocol)
     if absent and (not allow_missing or len(absent) == len(protocol.keys)):
         raise DataError(

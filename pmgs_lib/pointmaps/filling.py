@@ -45,7 +45,8 @@ class CacheReport:
 
 
 def protocol_contexts(dataset: SceneDataset, protocol: Protocol) -> Contexts:
-    """The context views that a model sees when it is evaluated by that protocol."""
+    """The context views that a model sees when it is evaluated by that protocol; data opened by its image rule."""
+    protocol.require_images(dataset.images)
 
     def get(index: int) -> tuple[str, Views]:
         key = protocol.keys[index]

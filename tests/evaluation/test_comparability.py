@@ -129,7 +129,9 @@ def test_scenes_listed_without_frames_are_counted_and_cost_nothing(dataset, prot
 
 def test_data_opened_by_another_image_rule_are_refused(dataset, protocol):
     wrong = Shelf(dataset(), ("a",), images=IMAGE_RULES["pm-loss"])
-    with pytest.raises(ParameterError, match=r"'pm-loss'.* protocol planes wants .*'exact'.*images=protocol.images"):
+    with pytest.raises(
+        ParameterError, match=r"protocol planes: .*'pm-loss'.* expected .*'exact'.*images=protocol.images"
+    ):
         score(wrong, protocol("a"))
     assert wrong.opened == []
     named = protocol("a").model_copy(update={"image_rule": "pm-loss"})
