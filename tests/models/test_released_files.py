@@ -16,7 +16,7 @@ from pmgs_lib.models.checkpoint_fit import shapes_of
 from pmgs_lib.models.released_weights import read_released
 
 SMALL = {"transformer_blocks": 1, "unet_levels": 2, "candidates": 16}
-RELEASED = [name for name in MODELS if name != "depthsplat-tiny"]
+RELEASED = [name for name in MODELS if not isinstance(MODELS[name].weights, str)]
 WRAPPINGS = ["flat", "unprefixed", "state_dict", "model", "training"]
 
 

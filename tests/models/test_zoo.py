@@ -8,15 +8,15 @@ import torch
 
 from pmgs_lib import cli
 from pmgs_lib.cameras import Cameras
-from pmgs_lib.errors import ParameterError
-from pmgs_lib.models import MODELS, build_model, named_config
+from pmgs_lib.errors import CheckpointError, ParameterError
+from pmgs_lib.models import MODELS, build_model, load_checkpoint, named_config
 from pmgs_lib.models.depthsplat.gaussian_adapter import GaussianAdapter
 from pmgs_lib.models.zoo import ARCHITECTURES, named_entry, zoo_table
 from pmgs_lib.models.zoo_entry import ReleasedFile
 from pmgs_lib.suite.closure import find_closure
 from pmgs_lib.suite.project import LIBRARY_FOLDER
 
-RELEASED = [name for name in MODELS if name != "depthsplat-tiny"]
+RELEASED = [name for name in MODELS if isinstance(MODELS[name].weights, ReleasedFile)]
 # Counts in millions as the two states of DepthSplat's MODEL_ZOO.md print them, where they are of that architecture.
 PUBLISHED_MILLIONS = {
     "depthsplat-depth-small-352x640": 36,
@@ -56,7 +56,9 @@ def test_an_entry_agrees_with_itself(name):
     if size:
         assert entry.image_size == (int(size[1]), int(size[2]))
     assert all(side % entry.config.multiple == 0 for side in entry.image_size)
-    assert name.startswith(("mvsplat", "pmloss")) or ("depth" in name.split("-")) == (entry.config.color is None)
+    assert name.startswith(("mvsplat", "pmloss", "gslrm")) or ("depth" in name.split("-")) == (
+        entry.config.color is None
+    )
     digits = re.search(r"-([0-9a-f]{8})$", name)
     if digits:
         assert entry.weights.name.endswith(f"-{digits[1]}.pth")
@@ -83,7 +85,7 @@ def test_parameter_counts_are_the_published_ones(name):
     assert abs(millions - PUBLISHED_MILLIONS[name]) < 1
 
 
-@pytest.mark.parametrize("name", [name for name in RELEASED if MODELS[name].paper])
+@pytest.mark.parametrize("name", [name for name in MODELS if MODELS[name].paper])
 def test_published_numbers_are_those_of_the_collection(shared, name):
     with (shared / "papers" / "published_results.csv").open(newline="") as file:
         collected = list(csv.DictReader(file))
@@ -98,6 +100,19 @@ def test_published_numbers_are_those_of_the_collection(shared, name):
             assert found, (row, metric)
             trust |= {each["confidence"] for each in found}
         assert trust == {row.trust}
+
+
+def test_a_model_without_published_weights_can_be_built_and_says_that_it_has_none():
+    without = [name for name in MODELS if MODELS[name].weights == "none"]
+    assert [name for name in MODELS if name.startswith("gslrm-")] == without
+    for name in without:
+        assert "none published: train it" in str(MODELS[name])
+        assert tuple(zoo_table().loc[name, ["file", "digest", "released"]]) == ("none", "", "never")
+        with pytest.raises(
+            CheckpointError, match=f"model '{name}': nobody published weights; train it, or pass a file"
+        ):
+            load_checkpoint(name)
+    assert build_model("gslrm-tiny").config == named_config("gslrm-tiny")
 
 
 def test_large_images_bound_scales_where_the_commands_do():
