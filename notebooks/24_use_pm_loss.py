@@ -135,7 +135,8 @@ table.round(4)
 
 # %% [markdown]
 # Mean distance of the points to the nearest exact surface, after the best similarity. Below, one row of pixels of the first picture
-# from above, with crosses for points that float. With PM-Loss the bridges from the furniture to the wall are steeper and thinner.
+# from above, with crosses for points that float. With PM-Loss the bridges from the furniture to the wall stand
+# steeper; those over what the coarse target hides altogether stay.
 
 # %%
 floating = {name: floating_points(points, views) for name, points in shapes.items()}

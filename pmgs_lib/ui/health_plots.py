@@ -49,8 +49,10 @@ def plot_health(health: PointmapHealth) -> Figure:
 def _headline(health: PointmapHealth, shown: int) -> str:
     parts = [
         f"{health.listed} scenes: {len(health.scored)} scored, {len(health.excluded)} left out",
-        f"threshold rule took hold in {health.scenes_above}",
+        f"threshold rule (dashed: {health.settings.threshold:g}) took hold in {health.scenes_above}",
     ]
+    if len(health.scored) > 1:
+        parts.append("orange curve: the worst")
     if shown < len(health.scored):
         parts.append(f"the {shown} worst are drawn")
     return "; ".join(parts)
@@ -73,7 +75,6 @@ def _scene_panels(panels: Sequence[Axes], health: PointmapHealth, shown: Sequenc
     panels[0].set_title(f"loss [{_penalty_unit(health)}]")
     if max(chamfers) > health.settings.threshold / 4:
         panels[0].axvline(health.settings.threshold, color=style.INK, linewidth=0.8, linestyle="--")
-        panels[0].set_title(f"loss [{_penalty_unit(health)}], dashed: threshold")
     panels[1].plot(residuals, places, "o", color=style.CYCLE[0], markersize=5)
     panels[1].set_title("residual [scene units]")
     panels[2].plot(scales, places, "D", color=style.CYCLE[2], markersize=4.5)
@@ -87,7 +88,7 @@ def _scene_panels(panels: Sequence[Axes], health: PointmapHealth, shown: Sequenc
         if min(values) > 0 and max(values) > WIDE * min(values):
             panel.set_xscale("log")
         else:
-            panel.set_xlim(left=0)
+            panel.set_xlim(0, 1.08 * max(max(values), 1e-12))
 
 
 def _distribution(panel: Axes, health: PointmapHealth, shown: Sequence[SceneHealth]) -> None:
@@ -97,7 +98,7 @@ def _distribution(panel: Axes, health: PointmapHealth, shown: Sequence[SceneHeal
         # The smallest cost may be 0, which has no place on a logarithmic axis.
         panel.plot(health.penalties(scene)[1:], [100 * level for level in LEVELS[1:]], **options)
     panel.set_xscale("log")
-    panel.set_title("points that cost at most so much [%]; orange: worst scene")
+    panel.set_title("share of points up to a penalty [%]")
     panel.set_xlabel(f"penalty of a point [{_penalty_unit(health)}]")
     low, high = panel.get_xlim()
     if high > health.settings.threshold > low:

@@ -42,7 +42,9 @@ def test_worst_scenes_stand_on_top_and_the_numbers_are_theirs():
     np.testing.assert_allclose(scales.lines[0].get_xdata(), [s.scale for s in health.scored])
     np.testing.assert_allclose(curves.lines[0].get_xdata(), health.penalties(health.scored[0])[1:])
     assert curves.lines[0].get_ydata()[-1] == 100
-    assert figure.get_suptitle() == "3 scenes: 3 scored, 0 left out; threshold rule took hold in 0"
+    assert figure.get_suptitle() == (
+        "3 scenes: 3 scored, 0 left out; threshold rule (dashed: 100) took hold in 0; orange curve: the worst"
+    )
 
 
 def test_left_out_scenes_are_named_with_their_reason():
