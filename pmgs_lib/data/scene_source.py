@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pmgs_lib._lazy import load_object
 from pmgs_lib.data.dataset import SceneDataset, open_dataset
+from pmgs_lib.data.folders import INDEX_NAME
 from pmgs_lib.data.importers import IMPORTERS, import_capture
 from pmgs_lib.errors import DataError
 
@@ -23,7 +24,8 @@ def open_scenes(
     `DataError` for what is neither.
     """
     place = Path(source)
-    if not any(load_object(address)().detect(place) for address in IMPORTERS.values()):
+    finished = (place / split / INDEX_NAME).is_file()
+    if finished or not any(load_object(address)().detect(place) for address in IMPORTERS.values()):
         return open_dataset(place, split, near=near, far=far)
     import_capture(place, imported_to, split=split, overwrite=True)
     return open_dataset(imported_to, split, near=near, far=far)
