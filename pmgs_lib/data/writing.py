@@ -77,7 +77,7 @@ def _clean_up(folder: Path, listed: set[str]) -> None:
     if not journal.is_file():
         return
     names = read_json(journal, what="journal")
-    if not isinstance(names, list) or not all(isinstance(name, str) and name == Path(name).name for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) and _is_chunk(name) for name in names):
         raise DataError(f"journal {journal}: expected a list of chunk names; delete it and the chunks not in the index")
     for name in sorted(set(names) - listed):
         log.warning("folder %s: %s was left by a writer that was stopped, and is written anew", folder, name)
@@ -85,3 +85,7 @@ def _clean_up(folder: Path, listed: set[str]) -> None:
     for half in (half for name in names for half in folder.glob(f".{name}*.part")):
         half.unlink(missing_ok=True)
     journal.unlink()
+
+
+def _is_chunk(name: str) -> bool:
+    return name == Path(name).name and name.endswith(".torch")
