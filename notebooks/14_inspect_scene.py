@@ -66,7 +66,8 @@ run.save_figure(plot_walk(stored.cameras, report), "walk")
 # %% [markdown]
 # ## Epipolar lines
 # A point of the left picture may lie anywhere along its ray, so the right picture must show it somewhere on a line, which the
-# cameras alone decide. Each dot on its line: poses, lens and pictures belong together.
+# cameras alone decide. Each dot on its line: poses, lens and pictures belong together. Matches that are wrong in
+# themselves are left out of the drawing.
 
 # %%
 images = [decode_image(encoded) for encoded in stored.images]

@@ -21,11 +21,12 @@
 # | You learn | the whole way from pictures to splats, and how to see at each step whether it went well |
 # | Needs | a folder of photos or a video, or nothing: then an embedded scene is photographed and its poses are forgotten |
 # | Leaves | `artifacts/scenes`, `artifacts/reconstruction/`: pictures, PLY, video; `metrics.json` |
-# | Time | under a minute for small pictures; minutes for fifty large ones |
+# | Time | under a minute for small pictures on two free cores; minutes for fifty large ones |
 
 # %% tags=["parameters"]
 photos: str = ""  # folder of JPEG or PNG photos, or a video; empty: photos of an embedded scene
 poses: str = "colmap"  # "colmap", or "vggt" (5 GB of weights, non-commercial: needs accept_licence)
+threads: int = 1  # of COLMAP; more are faster, one gives the same cameras each time
 accept_licence: bool = False  # of VGGT's weights
 seed: int = 12  # of the embedded scene
 count: int = 14  # photos of the embedded scene
@@ -70,7 +71,7 @@ if not photos:
 # for all. Nothing tells the true size of the world, so it is set by `spacing`; the doctor says below if the depth does not suit the model.
 
 # %%
-estimator = VggtPoses(accept_licence=accept_licence, device=device) if poses == "vggt" else ColmapPoses()
+estimator = VggtPoses(accept_licence=accept_licence, device=device) if poses == "vggt" else ColmapPoses(threads=threads)
 folder = run.artifact("scenes")
 manifest = import_capture(
     source, folder, importer=PhotosImporter(estimator), key="photos", scale="spacing", scale_to=spacing, overwrite=True

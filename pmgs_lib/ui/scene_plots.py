@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float64, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.data.inspection import Diagnosis, SceneReport
+from pmgs_lib.data.inspection.readings import MatchedPair
+from pmgs_lib.data.matching import triangulate
 from pmgs_lib.data.picture_quality import BLURRED_BELOW
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.geometry.pose import inverse_pose
@@ -55,9 +58,7 @@ def plot_epipolar_lines(
     chosen = diagnosis.pairs[pair]
     height, width = diagnosis.size
     count = chosen.pixels.shape[1]
-    places = torch.linspace(0, count - 1, min(SHOWN_LINES, count)).round().long()
-    order = chosen.pixels[0][:, 0].argsort()  # spread over the picture
-    first, second = chosen.pixels[:, order[places]]
+    first, second = _spread(_trusted(diagnosis, chosen))
     lines = epipolar_lines(used[[chosen.first, chosen.second]], first, height, width)
     offset = (lines[:, :2] * second).sum(dim=-1) + lines[:, 2]
     with style.figure_style():
@@ -66,7 +67,7 @@ def plot_epipolar_lines(
             axes.imshow(images[frame].numpy(), extent=(0, width, height, 0), aspect="auto")
             axes.set_xlim(0, width)
             axes.set_ylim(height, 0)
-        grid[0, 0].set_title(f"frame {chosen.first}: {len(places)} of {count} matched features")
+        grid[0, 0].set_title(f"frame {chosen.first}: {len(first)} of {count} matched features")
         grid[0, 1].set_title(f"frame {chosen.second}: off their lines by {offset.abs().median():.2f} px (median)")
         for number, (a, b) in enumerate(zip(first, second, strict=True)):
             color = style.CYCLE[number % len(style.CYCLE)]
@@ -74,6 +75,21 @@ def plot_epipolar_lines(
             grid[0, 1].plot(*b.tolist(), "o", color=color, markersize=5, markeredgecolor="white")
             _draw_line(grid[0, 1], lines[number], color)
     return figure
+
+
+def _trusted(diagnosis: Diagnosis, pair: MatchedPair) -> Float64[Tensor, "2 point 2"]:
+    """Matches without those that the found cameras call wrong; all of them where no cameras were found."""
+    if diagnosis.cameras is None:
+        return pair.pixels
+    agrees = triangulate(diagnosis.cameras[[pair.first, pair.second]], pair.pixels, diagnosis.size).agrees
+    return pair.pixels[:, agrees] if agrees.any() else pair.pixels
+
+
+def _spread(pixels: Float64[Tensor, "2 point 2"]) -> Float64[Tensor, "2 shown 2"]:
+    """A few matches from the left to the right of the first picture."""
+    order = pixels[0][:, 0].argsort()
+    places = torch.linspace(0, len(order) - 1, min(SHOWN_LINES, len(order))).round().long()
+    return pixels[:, order[places]]
 
 
 def _draw_line(axes: Axes, line: Float[Tensor, "3"], color: str) -> None:
@@ -128,5 +144,6 @@ def _sharpness(panel: Axes, report: SceneReport) -> None:
     colors = [WRONG if odd.get(frame) in ("blurred", "duplicate") else style.CYCLE[0] for frame in range(report.frames)]
     panel.bar(range(report.frames), report.sharpness, color=colors)
     panel.axhline(BLURRED_BELOW, color=style.QUIET, linewidth=1, linestyle="--")
-    panel.set_title("sharpness of each frame, relative to its neighbours; below the line: blurred")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panel.set_title("sharpness relative to neighbours; below the line: blurred")
     panel.set_xlabel("frame")

@@ -1,5 +1,6 @@
 """Photographs without poses: what is left out and why, what an estimator is given, and the poses that COLMAP finds."""
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.data import PhotosImporter, import_capture, make_scene
+from pmgs_lib.data.chunks import encoded_size
 from pmgs_lib.data.folders import ChunkFolder
 from pmgs_lib.data.importers.base import DepthHint
 from pmgs_lib.data.lenses import Photograph
@@ -122,7 +124,8 @@ def test_one_photograph_at_several_resolutions_becomes_one_size(walk, tmp_path):
         Image.open(folder / name).resize((WIDTH * 3, HEIGHT * 3), Image.Resampling.BICUBIC).save(folder / name)
     photos = prepared(folder, tmp_path, leave_out_blurred=False)
     assert len(photos.names) == 8
-    assert {Image.open(photos.folder / name).size for name in photos.names} == {(WIDTH, HEIGHT)}
+    sizes = {encoded_size((photos.folder / name).read_bytes()) for name in photos.names}
+    assert sizes == {(HEIGHT, WIDTH)} == {(photos.height, photos.width)}
 
 
 def test_large_photographs_are_reduced(walk, tmp_path):
@@ -160,7 +163,7 @@ def video(tmp_path, plane_world):
         if number % 3 != 1:
             soft = Image.fromarray(picture.numpy()).filter(ImageFilter.GaussianBlur(2))
             pictures[number] = torch.from_numpy(np.array(soft))
-    write_video(tmp_path / "walk.mp4", pictures.movedim(-1, 1).float() / 255)
+    write_video(tmp_path / "walk.mp4", pictures.numpy())
     return tmp_path / "walk.mp4"
 
 
@@ -199,6 +202,7 @@ def test_the_temporary_pictures_are_gone_afterwards(walk, tmp_path):
     estimator = KnownPoses(cameras)
     import_capture(folder, tmp_path / "data", importer=PhotosImporter(estimator), scale="span", scale_to=2.0)
     (photos,) = estimator.asked
+    gc.collect()
     assert not photos.folder.exists()
     scene = ChunkFolder(tmp_path / "data", "test").scene("my-walk")
     assert torch.cdist(scene.cameras.centers, scene.cameras.centers).max().item() == pytest.approx(2.0, abs=1e-5)
@@ -248,7 +252,7 @@ def test_colmap_finds_the_cameras_of_an_embedded_scene(tmp_path):
         Image.fromarray(image.numpy()).save(folder / f"{number}.png")
     (folder / "7.png").write_bytes((folder / "3.png").read_bytes())
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (180, 320, 3), dtype=np.uint8)).save(folder / "8.png")
-    importer = PhotosImporter(ColmapPoses(threads=2, features=2000))
+    importer = PhotosImporter(ColmapPoses(features=2000))
     manifest = import_capture(folder, tmp_path / "data", importer=importer, key="walk")
     assert manifest.imported == 7, manifest.left_out
     assert manifest.left_out["7.jpg"].startswith("a duplicate")
@@ -257,7 +261,9 @@ def test_colmap_finds_the_cameras_of_an_embedded_scene(tmp_path):
     errors = center_errors(found, scene.cameras.centers.double())
     assert errors.mean().item() < 0.01
     focal = found.intrinsics[0, 0, 0].item() * manifest.size[1] / 320
-    assert focal == pytest.approx(scene.cameras.intrinsics[0, 0, 0].item(), rel=0.05)
+    assert focal == pytest.approx(
+        scene.cameras.intrinsics[0, 0, 0].item(), rel=0.15
+    )  # a walk of half a metre says no more
     scale = similarity_transform(found.centers, scene.cameras.centers).scale.item()
     assert manifest.near_hint * scale < scene.depth.min().item() * 1.5
     assert manifest.far_hint * scale > scene.depth.quantile(0.95).item() * 0.8
@@ -270,8 +276,22 @@ def test_photographs_that_share_nothing_are_refused(tmp_path):
     for number in range(3):
         Image.fromarray(random.integers(0, 255, (96, 128, 3), dtype=np.uint8)).save(folder / f"{number}.png")
     with pytest.raises(DataError, match="COLMAP placed none of 3"):
-        import_capture(folder, tmp_path / "data", importer=PhotosImporter(ColmapPoses(threads=1, features=500)))
+        import_capture(folder, tmp_path / "data", importer=PhotosImporter(ColmapPoses(features=500)))
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.prove
+def test_the_same_photographs_give_the_same_cameras(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, image in enumerate(make_scene(4, frames=8, height=180, width=320).images):
+        Image.fromarray(image.numpy()).save(folder / f"{number}.png")
+    found = []
+    for name in ("first", "second"):
+        import_capture(folder, tmp_path / name, kind="photos", key="walk")
+        found.append(ChunkFolder(tmp_path / name, "test").scene("walk").cameras)
+    assert torch.equal(found[0].world_from_camera, found[1].world_from_camera)
+    assert torch.equal(found[0].intrinsics, found[1].intrinsics)
 
 
 @pytest.mark.prove

@@ -69,7 +69,10 @@ def test_photographs_go_all_the_way_through_the_network(tmp_path, rng):
     estimator = VggtPoses(weights=str(weights), size="reduced", longer_side=56)
     said = []
     estimator.model.register_forward_hook(lambda module, inputs, output: said.append((inputs[0], output)))
-    estimator.model.camera_head.pose_branch.fc2.bias.data[7:] = 1.0  # opening angles of about a radian, not noise
+    last = (
+        estimator.model.camera_head.pose_branch.fc2
+    )  # untrained, its opening angles would be noise: a quarter each turn
+    last.weight.data[7:], last.bias.data[7:] = 0.0, 0.25
     manifest = import_capture(folder, tmp_path / "data", importer=PhotosImporter(estimator), key="walk")
     ((images, prediction),) = said
     assert images.shape == (1, 4, 3, 42, 56)

@@ -4,7 +4,6 @@ Source: Schönberger and Frahm, "Structure-from-Motion Revisited", CVPR 2016. Al
 focal length and radial distortion are estimated with the poses.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,6 @@ from pmgs_lib.data.lenses import Lens, Photograph
 from pmgs_lib.data.photos.base import PhotoSet, PosedPhoto, PoseEstimate, PoseEstimator
 from pmgs_lib.errors import DataError, ParameterError
 
-MOST_THREADS = 8  # more gain little on some hundred photographs
 LEAST_REGISTERED = 2
 LENS_NAMES = {"k": "k1"}  # COLMAP's name of a coefficient, where it is not ours
 
@@ -29,12 +27,13 @@ class ColmapOptions(Config):
     """How COLMAP runs.
 
     exhaustive_up_to: every pair of so many photographs is matched; beyond, and where they are in order, each with its
-    `overlap` next ones and those at powers of two. features: most of a picture. threads: 0 is one a core, eight at
-    most. camera_model: how much of the lens is estimated.
+    `overlap` next ones and those at powers of two. features: most of a picture. threads: one gives the same cameras
+    each time; more are faster, but COLMAP's order of work then varies, and the cameras by up to about a percent.
+    camera_model: how much of the lens is estimated.
     """
 
     seed: Annotated[int, Field(ge=0)] = 0
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
     exhaustive_up_to: Annotated[int, Field(ge=0)] = 80
     overlap: Annotated[int, Field(ge=1)] = 12
     features: Annotated[int, Field(ge=100)] = 8192
@@ -49,8 +48,7 @@ class ColmapPoses(PoseEstimator):
 
     @property
     def identity(self) -> Mapping[str, str | int | float | bool | None]:
-        # The number of threads is no part of it: it is meant to change times, not cameras.
-        return {"poses": "colmap", "pycolmap": _pycolmap().__version__} | self.options.model_dump(exclude={"threads"})
+        return {"poses": "colmap", "pycolmap": _pycolmap().__version__} | self.options.model_dump()
 
     def __call__(self, photos: PhotoSet, working: Path) -> PoseEstimate:
         pycolmap = _pycolmap()
@@ -69,8 +67,8 @@ class ColmapPoses(PoseEstimator):
         return _estimate(models, photos)
 
     def _match(self, pycolmap: Any, database: Path, photos: PhotoSet) -> None:
-        options, threads = self.options, _threads(self.options)
-        extraction = pycolmap.FeatureExtractionOptions(num_threads=threads, use_gpu=False)
+        options = self.options
+        extraction = pycolmap.FeatureExtractionOptions(num_threads=options.threads, use_gpu=False)
         extraction.sift.max_num_features = options.features
         pycolmap.extract_features(
             database,
@@ -81,7 +79,7 @@ class ColmapPoses(PoseEstimator):
             extraction_options=extraction,
             device=pycolmap.Device.cpu,
         )
-        matching = pycolmap.FeatureMatchingOptions(num_threads=threads, use_gpu=False)
+        matching = pycolmap.FeatureMatchingOptions(num_threads=options.threads, use_gpu=False)
         shared = {"matching_options": matching, "device": pycolmap.Device.cpu}
         if len(photos.names) <= options.exhaustive_up_to or not photos.ordered:
             pycolmap.match_exhaustive(database, **shared)
@@ -92,7 +90,7 @@ class ColmapPoses(PoseEstimator):
     def _map(self, pycolmap: Any, database: Path, photos: PhotoSet, models: Path) -> list[Any]:
         models.mkdir(parents=True)
         pipeline = pycolmap.IncrementalPipelineOptions(
-            num_threads=_threads(self.options), random_seed=self.options.seed, extract_colors=False
+            num_threads=self.options.threads, random_seed=self.options.seed, extract_colors=False
         )
         return list(pycolmap.incremental_mapping(database, photos.folder, models, options=pipeline).values())
 
@@ -106,10 +104,6 @@ def _pycolmap() -> Any:
             "capture that has its poses, or hand another pose estimator to PhotosImporter"
         ) from error
     return pycolmap
-
-
-def _threads(options: ColmapOptions) -> int:
-    return options.threads or min(os.cpu_count() or 1, MOST_THREADS)
 
 
 @contextmanager

@@ -110,6 +110,8 @@ def _resize_file(path: Path, height: int, width: int) -> None:
 
 def _unfit(candidates: Mapping[str, _Candidate], options: PhotoOptions) -> dict[str, str]:
     """Readable pictures that are not used: another shape, blurred, or there twice."""
+    if not candidates:
+        return {}
     shapes = Counter(candidate.size for candidate in candidates.values())
     most = max(shapes, key=lambda size: (sum(shapes[other] for other in shapes if _same_shape(size, other)), size))
     fit, left_out = {}, {}
