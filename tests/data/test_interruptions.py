@@ -103,7 +103,7 @@ STEPS = {"save": (torch, "save"), "sidecar": (chunks, "write_sidecar"), "index":
 
 
 def killed_at(step: str, root: Path, scene) -> None:
-    """A process that adds a scene is killed when it comes to `step`: half a chunk is written, a whole one, a sidecar."""
+    """A process that adds a scene is killed at `step`: half a chunk is written, a whole one, or its sidecar, too."""
 
     def work(say):
         def killed(*given):
