@@ -135,5 +135,5 @@ print(f"{ready} of {report.listed} pointmaps are ready")
 
 # %% [markdown]
 # **Limits.** A training that draws anew in every epoch needs a pointmap for each drawing: 100,000 steps of six views of 256x448 are
-# over 800 GB as float32. For such a training give `30_train` the source itself. Next: `30_train` with `pointmap = "cached"` and this
+# over 800 GB as float32. For such a training give `pmgs train` the source itself (`pointmap: vggt`). Next: `30_train` with `pointmap = "cached"` and this
 # folder.
