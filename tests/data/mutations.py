@@ -75,7 +75,7 @@ def edited_json(content: Any, edits: list[Edit]) -> str:
         spots = list(_spots(root))
         parent, name = spots[place % len(spots)]
         if kind == "odd":
-            parent[name] = ODD[value % len(ODD)]
+            parent[name] = copy.deepcopy(ODD[value % len(ODD)])
         elif kind == "nudge":
             if isinstance(parent[name], int | float):
                 parent[name] += (value % 4001 - 2000) * (1 if isinstance(parent[name], int) else 1e-3)
