@@ -33,6 +33,7 @@ class Child:
         self.number = os.fork()
         if self.number == 0:
             status = 1
+            torch.set_num_threads(1)  # threads of the parent's pool are not here: waiting for them would never end
             try:
                 work(lambda text: os.write(writing, f"{text}\n".encode()))
                 status = 0
