@@ -46,16 +46,18 @@ class OpenFile:
         """
         count = torch.Size(shape).numel()
         if count == 0:
-            return torch.empty(*shape, dtype=dtype)
+            return torch.empty(tuple(shape), dtype=dtype)
         if count * dtype.itemsize < MAPPED_FROM_BYTES:
-            return torch.frombuffer(bytearray(self.read(offset, count * dtype.itemsize)), dtype=dtype).reshape(*shape)
+            return torch.frombuffer(bytearray(self.read(offset, count * dtype.itemsize)), dtype=dtype).reshape(
+                tuple(shape)
+            )
         begin = offset - offset % mmap.ALLOCATIONGRANULARITY
         end = offset + count * dtype.itemsize
         try:
             pages = mmap.mmap(self.descriptor, end - begin, access=mmap.ACCESS_COPY, offset=begin)
         except (OSError, ValueError) as error:
             raise DataError(f"chunk {self.path}: cannot be mapped ({error}); write or download it again") from error
-        return torch.frombuffer(pages, dtype=dtype, count=count, offset=offset - begin).reshape(*shape)
+        return torch.frombuffer(pages, dtype=dtype, count=count, offset=offset - begin).reshape(tuple(shape))
 
     def digest_from(self, offset: int) -> str:
         """SHA-256 of the content from `offset` to the end."""

@@ -279,6 +279,18 @@ def test_an_index_leads_nowhere_but_into_its_folder(tmp_path, plane_scene, entry
         open_dataset(tmp_path / "data")
 
 
+@pytest.mark.parametrize(
+    "name", ["../a.jpg", "/a.jpg", ".", "", "a/../../b.jpg", "a\0b", "x" * 300, "y/" * 2000, "C:\\a"]
+)
+def test_a_picture_of_a_capture_lies_below_its_folder(tmp_path, plane_scene, plane_world, name):
+    door = _nerfstudio(tmp_path, plane_scene, plane_world)
+    content = json.loads(door.files[0].read_text())
+    content["frames"][1]["file_path"] = name
+    door.files[0].write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"lies outside|has no file_path"):
+        door.read()
+
+
 def test_a_chunk_that_is_a_link_out_of_the_folder_is_refused_and_a_linked_folder_is_not(tmp_path, plane_scene):
     write_scenes(tmp_path / "data", "test", [plane_scene("a", 2, 8, 8)])
     (tmp_path / "linked").symlink_to(tmp_path / "data")

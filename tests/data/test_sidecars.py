@@ -173,6 +173,13 @@ def test_random_damage_to_a_sidecar_changes_nothing_that_is_read(root):
         assert ChunkFolder(root, "test").scene("a").images == expected.images
 
 
+@pytest.mark.parametrize("shape", [[], [180], [10, 3, 6], [0, 18]])
+def test_a_signed_shape_that_is_none_of_a_chunk_is_one_clear_error(root, shape):
+    _forge(root, lambda content: content["scenes"][0]["cameras"].update(shape=shape))
+    with pytest.raises(DataError, match=r"scene 'a': (cameras is \(|0 cameras for 10 pictures)"):
+        ChunkFolder(root, "test").scene("a")
+
+
 # --- chunks that can only be read as a whole ---
 
 

@@ -14,6 +14,8 @@ from pmgs_lib.cameras import Cameras
 from pmgs_lib.data.lenses import FisheyeLens, Lens, Photograph
 from pmgs_lib.errors import DataError
 
+LONGEST_NAME, LONGEST_PATH = 250, 2000  # bytes: what file systems hold, with room for a suffix and for the folder
+
 
 @dataclass(frozen=True)
 class CaptureFrame:
@@ -88,10 +90,13 @@ def check_sizes(frames: list[CaptureFrame], where: str) -> None:
 def inside(folder: Path, name: str, where: str) -> Path:
     """`folder / name`, or DataError when that name leads out of the folder: a description may come from anywhere."""
     plain = posixpath.normpath(name.replace("\\", "/"))
-    outside = posixpath.isabs(plain) or plain == ".." or plain.startswith("../") or ":" in plain[:2]
-    if outside or not name or "\0" in name:
+    outside = posixpath.isabs(plain) or plain in (".", "..") or plain.startswith("../") or ":" in plain[:2]
+    lengths = [len(part.encode("utf-8", "surrogatepass")) for part in plain.split("/")]
+    if outside or not name or "\0" in name or max(lengths) > LONGEST_NAME or sum(lengths) + len(lengths) > LONGEST_PATH:
+        shown = name if len(name) < 100 else f"{name[:100]}..."
         raise DataError(
-            f"{where}: the picture {name!r} lies outside {folder}; put it below that folder and name it from there"
+            f"{where}: the picture {shown!r} lies outside {folder}, or no file can have that name; put it below that "
+            "folder and name it from there"
         )
     return folder / plain
 
