@@ -267,9 +267,6 @@ def test_a_huge_picture_in_a_chunk_is_never_stored(tmp_path, plane_scene):
         write_chunk(tmp_path / "x.torch", [scene])
 
 
-# --- paths that leave their folder ---
-
-
 @pytest.mark.parametrize("entry", ["../b.torch", "/b.torch", "sub/b.torch", "..", "b.torch\0", "x" * 300 + ".torch"])
 def test_an_index_leads_nowhere_but_into_its_folder(tmp_path, plane_scene, entry):
     write_scenes(tmp_path / "data", "test", [plane_scene("a", 2, 8, 8)])
