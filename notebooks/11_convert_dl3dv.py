@@ -59,7 +59,13 @@ else:
 # %%
 folder = Path(run.resolve(output)) if output else run.artifact("scenes")
 manifest = import_capture(
-    place, folder, kind="dl3dv", pictures=pictures, workers=workers, exclude=str(index) if index else None, progress=False
+    place,
+    folder,
+    kind="dl3dv",
+    pictures=pictures,
+    workers=workers,
+    exclude=str(index) if index else None,
+    progress=False,
 )
 print(f"{manifest.listed} scenes listed = {manifest.imported} imported + {len(manifest.left_out)} left out")
 manifest.reasons

@@ -70,7 +70,9 @@ manifest.reasons
 # scenes must come out.
 
 # %%
-chunks = import_capture(folder, run.artifact("from_chunks"), kind="chunks", split=split, workers=workers, progress=False)
+chunks = import_capture(
+    folder, run.artifact("from_chunks"), kind="chunks", split=split, workers=workers, progress=False
+)
 assert set(manifest.scenes) <= set(chunks.scenes)
 print(f"{chunks.imported} scenes verified in {chunks.notes['chunks']} chunks")
 

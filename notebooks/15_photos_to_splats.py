@@ -136,7 +136,12 @@ saved = save_reconstruction(
     target_frames=between,
     overwrite=True,
 )
-Video(run.artifact("reconstruction") / "video.mp4", embed=True, width=2 * width, html_attributes="controls autoplay loop muted")
+Video(
+    run.artifact("reconstruction") / "video.mp4",
+    embed=True,
+    width=2 * width,
+    html_attributes="controls autoplay loop muted",
+)
 
 # %% [markdown]
 # ## In short
@@ -154,7 +159,9 @@ run.save_metrics(
     }
 )
 mean = sum(quality.values()) / len(quality)
-print(f"{manifest.imported} of {manifest.listed} photos placed, {made.gaussians.count:,} Gaussians, {mean:.1f} dB at photos in between")
+print(
+    f"{manifest.imported} of {manifest.listed} photos placed, {made.gaussians.count:,} Gaussians, {mean:.1f} dB at photos in between"
+)
 
 # %% [markdown]
 # **Limits.** The embedded model is small and knows embedded scenes: its Gaussians of real photos are a first look. Name released
