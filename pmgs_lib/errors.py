@@ -27,3 +27,8 @@ class RunError(PmgsError):
 
 class TrainingError(PmgsError):
     """A training step produced something that must not reach the optimizer."""
+
+
+def first_line(error: BaseException) -> str:
+    """What a foreign error says, short enough to stand inside a message of ours; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

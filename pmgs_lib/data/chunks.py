@@ -30,7 +30,7 @@ from pmgs_lib.data.files import replaced_atomically
 from pmgs_lib.data.pictures import decode_image, encode_jpeg, encoded_size, jpeg_size
 from pmgs_lib.data.pieces import StoredImages
 from pmgs_lib.data.sidecars import write_sidecar
-from pmgs_lib.errors import DataError
+from pmgs_lib.errors import DataError, first_line
 from pmgs_lib.geometry.pose import inverse_pose
 
 CAMERA_NUMBERS = 18
@@ -164,10 +164,9 @@ def load_entries(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     except DataError:
         raise
     except Exception as error:  # noqa: BLE001  damaged bytes make the unpickler raise almost anything
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"chunk {path}: cannot be read ({reason}); it is truncated, damaged or holds more than plain tensors: "
-            "write or download it again"
+            f"chunk {path}: cannot be read ({first_line(error)}); it is truncated, damaged or holds more than "
+            "plain tensors: write or download it again"
         ) from None
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise DataError(f"chunk {path}: holds {type(entries).__name__}, expected a list of scenes; write it again")

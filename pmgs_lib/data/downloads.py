@@ -5,7 +5,6 @@ it deletes a partial file at every failure and knows whole digests only, so resu
 would all stand outside it.
 """
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field, StringConstraints
 
 from pmgs_lib.data.config import Config
-from pmgs_lib.data.files import read_json, write_json
+from pmgs_lib.data.files import file_digest, read_json, write_json
 from pmgs_lib.errors import DataError
 
 PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -93,12 +92,6 @@ def verified_digest(file: RemoteFile, path: Path) -> str:
     if not record_path(path).is_file():
         _record(file, path, found)
     return found
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def record_path(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """Files written whole or not at all: a temporary sibling, flushed to disk, then renamed into place."""
 
+import hashlib
 import json
 import os
 import uuid
@@ -54,3 +55,9 @@ def read_json(path: str | os.PathLike[str], *, what: str = "file") -> Any:
         raise DataError(f"{what} {path}: is not JSON ({error}); write the file again") from error
     except RecursionError:
         raise DataError(f"{what} {path}: is nested too deeply to be a {what}; write the file again") from None
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from pmgs_lib.data.downloads import RemoteFile, fetch_file, file_digest
-from pmgs_lib.data.files import read_json
+from pmgs_lib.data.downloads import RemoteFile, fetch_file
+from pmgs_lib.data.files import file_digest, read_json
 from pmgs_lib.data.protocol_types import EvaluationViews
 from pmgs_lib.errors import DataError
 

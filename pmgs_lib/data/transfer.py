@@ -10,12 +10,13 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import requests
 from tqdm.auto import tqdm
+
+from pmgs_lib.errors import first_line
 
 ATTEMPTS = 5
 WAIT_S = 1.0  # before the second attempt; doubled before each further one
@@ -76,14 +77,14 @@ def _attempt(address: str, partial: Path, expected_bytes: int | None, progress: 
             _notes(partial).write_text(json.dumps(asdict(source)), encoding="utf-8")
             _write(response, partial, start, source.total, progress)
     except requests.exceptions.SSLError as error:
-        raise TransferError(f"its server cannot be trusted ({_first_line(error)})") from error
+        raise TransferError(f"its server cannot be trusted ({first_line(error)})") from error
     except (requests.exceptions.MissingSchema, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
         raise TransferError("its address is no http address") from None
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
         at = f"after {partial.stat().st_size:,} bytes" if partial.exists() else "before the first byte (offline?)"
         raise Transient(f"the connection failed {at}: {type(error).__name__}") from error
     except requests.RequestException as error:
-        raise TransferError(f"the request failed ({_first_line(error)})") from error
+        raise TransferError(f"the request failed ({first_line(error)})") from error
 
 
 def _headers(address: str, partial: Path) -> dict[str, str]:
@@ -172,11 +173,3 @@ def _notes(partial: Path) -> Path:
 
 def _is_page(beginning: bytes) -> bool:
     return beginning[:64].lstrip().lower().startswith((b"<!doctype html", b"<html"))
-
-
-def _first_line(error: Exception) -> str:
-    return next(_lines(error), type(error).__name__)[:160]
-
-
-def _lines(error: Exception) -> Iterator[str]:
-    return (line for line in str(error).splitlines() if line.strip())

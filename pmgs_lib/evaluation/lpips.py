@@ -5,7 +5,6 @@ code: it looks for the file itself, checks its digest, and loads the trunk stric
 """
 
 import functools
-import hashlib
 import pickle
 import warnings
 import zipfile
@@ -17,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from pmgs_lib.data.files import file_digest
 from pmgs_lib.errors import CheckpointError
 
 WEIGHTS_NAME = "vgg16-397923af.pth"  # torchvision's file; the eight digits begin its SHA-256
@@ -59,7 +59,7 @@ def load_lpips(weights: str | Path | None = None, *, digest: str = RELEASED_DIGE
 
 @functools.lru_cache(maxsize=2)
 def _load_checked(path: Path, digest: str, _modified: int, _size: int) -> nn.Module:
-    found = _sha256(path)
+    found = file_digest(path)
     if not found.startswith(digest):
         raise CheckpointError(
             f"{path}: SHA-256 begins with {found[: len(digest)]}, expected {digest}; "
@@ -69,11 +69,6 @@ def _load_checked(path: Path, digest: str, _modified: int, _size: int) -> nn.Mod
     network = _network_without_trunk()
     network.load_state_dict(network.state_dict() | _trunk(path, features, network))
     return network.eval().requires_grad_(False)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _network_without_trunk() -> nn.Module:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.errors import DataError, ParameterError
 from pmgs_lib.gaussians import Gaussians
+from pmgs_lib.geometry.harmonics import CONSTANT_HARMONIC
 from pmgs_lib.rasterizers.base import Rendering, RenderingSettings
 from pmgs_lib.rasterizers.dispatch import render_with_settings
 from pmgs_lib.views import Example, Views
@@ -23,7 +24,6 @@ NO_SURFACE_ALPHA = 1 / 255
 # as the rasterizers add a low-pass of 0.55 pixels; less gains under 0.4 dB and leaves gaps where a target comes near.
 PIXEL_FOOTPRINT = 0.2
 CONTROL_OPACITY = 0.99
-HARMONICS_CONSTANT = 0.28209479177387814  # Y00 = 1 / (2 sqrt(pi)): colour = Y00 * coefficient + 0.5
 
 
 @dataclass(frozen=True)
@@ -145,5 +145,5 @@ def unprojected_gaussians(views: Views) -> Gaussians:
         scales=footprint.reshape(-1, 1).expand(-1, 3),
         quaternions=means.new_tensor([1.0, 0.0, 0.0, 0.0]).expand(len(means), 4),
         opacities=means.new_full((len(means),), CONTROL_OPACITY),
-        harmonics=(colors - 0.5) / HARMONICS_CONSTANT,
+        harmonics=(colors - 0.5) / CONSTANT_HARMONIC,
     )

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator, Field
+from torch import nn
 
 from pmgs_lib.data.chunks import ChunkScene
 from pmgs_lib.data.scene_source import open_scenes, pick_scene
-from pmgs_lib.errors import ParameterError
+from pmgs_lib.errors import ParameterError, first_line
 from pmgs_lib.export.parts import SaveSettings, VideoKind
 from pmgs_lib.export.reconstruction import reconstruct
 from pmgs_lib.export.saving import save_reconstruction
@@ -63,10 +64,7 @@ def render(model: str, scenes: str, /, *, request: RenderRequest) -> str:
         limits = {"near": request.near, "far": request.far}
         dataset = open_scenes(scenes, imported_to=workspace, split=request.split, **limits)
         scene = dataset.scene(pick_scene(dataset, request.scene))
-        network = load_checkpoint(model, config=request.config, device=_device(request.device))
-        size, targets = _size(request.size, scene, network.config), _targets(request)
-        if model in MODELS and request.config is None and MODELS[model].config_for(*size) != network.config:
-            network = load_checkpoint(model, config=MODELS[model].config_for(*size), device=_device(request.device))
+        (network, size), targets = _network(model, request, scene), _targets(request)
         context = dataset.views(scene, request.context, *size)
         target = dataset.views(scene, targets, *size) if targets else None
     if request.fast:  # not compiled: for one scene that would take longer than it saves
@@ -85,14 +83,23 @@ def render(model: str, scenes: str, /, *, request: RenderRequest) -> str:
     return _summary(request.output, scene.key, manifest)
 
 
+def _network(model: str, request: RenderRequest, scene: ChunkScene) -> tuple[nn.Module, tuple[int, int]]:
+    """The network, and the height and width it works at; a model of the zoo as released for pictures that large."""
+    device = _device(request.device)
+    if model in MODELS and request.config is None:
+        size = _size(request.size, scene, MODELS[model].config)
+        return load_checkpoint(model, config=MODELS[model].config_for(*size), device=device), size
+    network = load_checkpoint(model, config=request.config, device=device)
+    return network, _size(request.size, scene, network.config)
+
+
 def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as fault:
-        reason = str(fault).splitlines()[0]
-        raise ParameterError(f"device {name!r}: cannot be used ({reason}); take cpu, or auto") from None
+        raise ParameterError(f"device {name!r}: cannot be used ({first_line(fault)}); take cpu, or auto") from None
     return name
 
 

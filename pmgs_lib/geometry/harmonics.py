@@ -15,6 +15,7 @@ from torch import Tensor
 from pmgs_lib.errors import ParameterError
 
 MAX_DEGREE = 4
+CONSTANT_HARMONIC = 0.28209479177387814  # Y00 = 1 / (2 sqrt(pi)): colour = Y00 * coefficient + 0.5
 Basis = Callable[[Tensor, int], Tensor]
 
 

@@ -13,8 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pmgs_lib.data.downloads import file_digest
-from pmgs_lib.data.files import replaced_atomically, write_json
+from pmgs_lib.data.files import file_digest, replaced_atomically, write_json
 from pmgs_lib.errors import CheckpointError, PmgsError
 from pmgs_lib.models.base import ModelConfig
 from pmgs_lib.models.released_weights import listed

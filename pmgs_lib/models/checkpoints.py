@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pmgs_lib.data.downloads import cache_folder, downloads_folder, fetch_file, file_digest, recorded_digest
+from pmgs_lib.data.downloads import cache_folder, downloads_folder, fetch_file, recorded_digest
+from pmgs_lib.data.files import file_digest
 from pmgs_lib.errors import CheckpointError
 from pmgs_lib.models.base import ModelConfig
 from pmgs_lib.models.checkpoint_files import card_of, check_card, read_safetensors, save_checkpoint

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, serialization
 
-from pmgs_lib.errors import CheckpointError
+from pmgs_lib.errors import CheckpointError, first_line
 
 SHOWN_KEYS = 6  # so many of each sort are written out in an error; the others are counted
 # What acts when it is called. A stand-in would make it harmless, but a file that asks for it is none of weights.
@@ -170,8 +170,5 @@ def _is_plain(value: Any) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).strip()
-    asked = re.search(r"(Unsupported global: GLOBAL \S+|Trying to \w+ [^.\n]+)", text)
-    if asked:
-        return asked[1]
-    return text.splitlines()[0][:160] if text else type(error).__name__
+    asked = re.search(r"(Unsupported global: GLOBAL \S+|Trying to \w+ [^.\n]+)", str(error))
+    return asked[1] if asked else first_line(error)

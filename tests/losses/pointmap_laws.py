@@ -89,3 +89,30 @@ def random_similarity(rng):
 
 def moved(similarity, cloud):
     return similarity.apply(cloud.flatten(0, -2)).reshape(cloud.shape)
+
+
+def hopeless_cloud(count, rng):
+    """Points of one view, of no use in one of many ways, or nearly so."""
+    points, pick = torch.randn(count, 3, generator=rng, **DOUBLE), torch.randint(0, count, (), generator=rng).item()
+    kind = torch.randint(0, 14, (), generator=rng).item()
+    if kind == 0:
+        points[:] = points[0]
+    elif kind == 1:
+        points[:, 2] = 0
+    elif kind == 2:
+        points[:, 1:] = 2 * points[:, :1]
+    elif kind == 3:
+        points[pick, 1] = float("nan")
+    elif kind == 4:
+        points[pick] = float("inf") * (1 - 2 * (pick % 2))
+    elif kind == 5:
+        points[:] = 0
+    elif kind == 6:
+        points *= 10.0 ** torch.randint(-45, 38, (), generator=rng)
+    elif kind == 7:
+        points = points * 1e-7 + 100
+    elif kind == 8:
+        points = points.sign()
+    elif kind == 9:
+        points[pick] *= 1e9
+    return points

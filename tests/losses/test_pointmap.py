@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pointmap_laws import hopeless_cloud
 from torch.testing import assert_close
 
 from pmgs_lib.errors import ParameterError
@@ -160,39 +161,12 @@ def test_minimising_it_pulls_centres_onto_the_surface(rng):
     assert thickness(means[0]) < 0.2 * before
 
 
-def hopeless(count, rng):
-    """One of many ways a cloud can be of no use, or nearly so."""
-    points = torch.randn(count, 3, generator=rng, **DOUBLE)
-    kind, pick = (torch.randint(0, high, (), generator=rng).item() for high in (11, count))
-    if kind == 0:
-        points[:] = points[0]
-    elif kind == 1:
-        points[:, 2] = 0
-    elif kind == 2:
-        points[:, 1:] = 2 * points[:, :1]
-    elif kind == 3:
-        points[pick, 1] = float("nan")
-    elif kind == 4:
-        points[pick] = float("inf") * (1 - 2 * (pick % 2))
-    elif kind == 5:
-        points[:] = 0
-    elif kind == 6:
-        points *= 10.0 ** torch.randint(-45, 38, (), generator=rng)
-    elif kind == 7:
-        points = points * 1e-7 + 100
-    elif kind == 8:
-        points = points.sign()
-    elif kind == 9:
-        points[pick] *= 1e9
-    return points
-
-
 def test_a_thousand_hopeless_clouds_and_no_bad_gradient(rng):
     excluded = 0
     for trial in range(250):
         count = (1, 2, 3, 8, 40)[trial % 5]
         dtype = (torch.float32, torch.float64)[trial % 2]
-        pairs = [(hopeless(count, rng), hopeless(count, rng)) for _ in range(4)]
+        pairs = [(hopeless_cloud(count, rng), hopeless_cloud(count, rng)) for _ in range(4)]
         if trial % 3 == 0:
             pairs[0] = (pairs[0][0] * torch.tensor([1, 1, -1.0]), pairs[0][0])
         means, pointmap = (torch.stack(side).to(dtype) for side in zip(*pairs, strict=True))

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from scenes import TINY, random_views
 
-from pmgs_lib.data.downloads import RemoteFile, file_digest
+from pmgs_lib.data.downloads import RemoteFile
+from pmgs_lib.data.files import file_digest
 from pmgs_lib.errors import CheckpointError, DataError, ParameterError
 from pmgs_lib.pointmaps import build_pointmap_source, licence_notice, reduced_weights_server
 from pmgs_lib.pointmaps.vggt import rehearsal, weights

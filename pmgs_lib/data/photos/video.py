@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from pmgs_lib.data.picture_quality import sharpness
-from pmgs_lib.errors import DataError
+from pmgs_lib.errors import DataError, first_line
 
 
 def sharp_frames(path: Path, count: int) -> Iterator[tuple[str, UInt8[Tensor, "height width 3"]]]:
@@ -25,7 +25,7 @@ def sharp_frames(path: Path, count: int) -> Iterator[tuple[str, UInt8[Tensor, "h
         reader = imageio_ffmpeg.read_frames(str(path), pix_fmt="rgb24")
         width, height = next(reader)["size"]
     except (OSError, RuntimeError, StopIteration, KeyError) as error:
-        raise DataError(f"video {path}: cannot be read as a video ({_line(error)}); convert it to MP4") from error
+        raise DataError(f"video {path}: cannot be read as a video ({first_line(error)}); convert it to MP4") from error
     stretches = max(1, min(count, total))
     best: tuple[float, int, UInt8[Tensor, "height width 3"]] | None = None
     try:
@@ -45,7 +45,3 @@ def sharp_frames(path: Path, count: int) -> Iterator[tuple[str, UInt8[Tensor, "h
 
 def _named(best: tuple[float, int, UInt8[Tensor, "height width 3"]]) -> tuple[str, UInt8[Tensor, "height width 3"]]:
     return f"frame_{best[1]:06d}.jpg", best[2]
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.gaussians import Gaussians
+from pmgs_lib.geometry.harmonics import CONSTANT_HARMONIC
 from pmgs_lib.geometry.pose import wxyz_from_xyzw
 from pmgs_lib.models.base import full_precision
 from pmgs_lib.models.depthsplat.config import AdapterConfig
@@ -28,7 +29,6 @@ from pmgs_lib.models.pixel_gaussians import (
 )
 from pmgs_lib.views import Views
 
-CONSTANT_HARMONIC = 0.28209479177387814  # value of the basis function of degree 0
 # Offset of the raw scale in the "softplus" and "exp" maps: untrained outputs near zero become small Gaussians.
 SCALE_OFFSET = 4.0
 

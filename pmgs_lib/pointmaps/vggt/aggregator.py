@@ -7,11 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pmgs_lib.models.backbones.cnn import IMAGENET_MEAN, IMAGENET_STD
 from pmgs_lib.pointmaps.vggt.blocks import Block, PatchEmbedding, rotation_table
 from pmgs_lib.pointmaps.vggt.config import VggtConfig
-
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_DEVIATION = (0.229, 0.224, 0.225)
 
 
 class AggregatorTables(NamedTuple):
@@ -90,7 +88,7 @@ class Aggregator(nn.Module):
         device = self.camera_token.device
         channels = self.config.width // self.config.attention_heads
         rotation = rotation_table(rows, columns, self.special, channels, device)
-        mean, deviation = (torch.tensor(x, device=device)[:, None, None] for x in (IMAGE_MEAN, IMAGE_DEVIATION))
+        mean, deviation = (torch.tensor(x, device=device)[:, None, None] for x in (IMAGENET_MEAN, IMAGENET_STD))
         position = self.patch_embed.position_code(rows, columns)
         return AggregatorTables(mean, deviation, position, rotation, rotation.repeat(1, frames, 1))
 

@@ -12,8 +12,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from pmgs_lib.data.config import Config
-from pmgs_lib.data.downloads import RemoteFile, fetch_file, file_digest, recorded_digest
-from pmgs_lib.errors import CheckpointError, ParameterError
+from pmgs_lib.data.downloads import RemoteFile, fetch_file, recorded_digest
+from pmgs_lib.data.files import file_digest
+from pmgs_lib.errors import CheckpointError, ParameterError, first_line
 from pmgs_lib.pointmaps.licences import require_licence
 from pmgs_lib.pointmaps.vggt.config import SIZES, Head, VggtConfig
 from pmgs_lib.pointmaps.vggt.model import Precision, Vggt
@@ -126,7 +127,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # damaged bytes make the unpickler raise almost anything
         raise CheckpointError(
-            f"VGGT weights {path}: damaged or no plain tensors ({_line(error)}); fetch the file again"
+            f"VGGT weights {path}: damaged or no plain tensors ({first_line(error)}); fetch the file again"
         ) from error
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"VGGT weights {path}: expected a dictionary of tensors by name; fetch it again")
@@ -160,7 +161,3 @@ def _check(kept: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Pat
 def _some(names: list[str]) -> str:
     rest = len(names) - SHOWN_NAMES
     return ", ".join(names[:SHOWN_NAMES]) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
