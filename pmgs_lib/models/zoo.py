@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     import pandas
 
 
-class Zoo(Mapping[str, ModelEntry]):
+class Zoo(Mapping[str, ModelConfig]):
     """Entries by name, each imported when it is asked for: who uses one model depends on the facts of no other."""
 
     def __init__(self, addresses: Mapping[str, str]) -> None:
         self._addresses = dict(addresses)
 
-    def __getitem__(self, name: str) -> ModelEntry:
+    def __getitem__(self, name: str) -> ModelConfig:
         return load_object(self._addresses[name])
 
     def __contains__(self, name: object) -> bool:
