@@ -42,7 +42,7 @@ lint: env
 
 # One process a core, one thread each: threads of several processes would wait for each other.
 test: env lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not prove" -n $(CORES) --dist loadfile -rs --durations=15
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not prove" -n $(CORES) --dist loadfile -rfEs --durations=15
 	@$(BIN)/python -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=300 tests/goldens
 
 prove: env
