@@ -58,8 +58,8 @@ if not scenes:
 settings = TrainingConfig(
     steps=steps,
     batch_size=batch_size,
-    learning_rate=learning_rate,
-    pointmap_weight=pointmap_weight,
+    optimizer={"learning_rate": learning_rate},
+    objective={"pointmap_weight": pointmap_weight},
     seed=seed,
 )
 noisy = {"noise": pointmap_noise, "seed": seed}

@@ -64,7 +64,9 @@ if not arms:
     make_scenes(rules.train.seed, count=4, folder=scenes, split="train", **size, overwrite=True)
     make_scenes(rules.test.seed, count=rules.test.count, folder=scenes, split="test", **size, overwrite=True)
     for name, weight in {"plain": 0.0, "PM-Loss": pointmap_weight}.items():
-        training = TrainingConfig(steps=steps, learning_rate=5e-5, pointmap_weight=weight, seed=seed)
+        training = TrainingConfig(
+            steps=steps, optimizer={"learning_rate": 5e-5}, objective={"pointmap_weight": weight}, seed=seed
+        )
         arm = TrainingRun(model="depthsplat-tiny", weights="depthsplat-tiny", scenes=str(scenes), training=training)
         run_training(arm, run.artifact(name))
         model = load_checkpoint(run.artifact(name) / "model.safetensors")

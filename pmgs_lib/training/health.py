@@ -21,7 +21,7 @@ def training_health(run: TrainingRun, weights: str | Path, *, most: int = 8) -> 
 
     Scenes are named by their key and the number of the example, since one scene is drawn again and again.
     """
-    objective = Objective(run.training, build_pointmap_source(run.pointmap, **run.pointmap_options))
+    objective = Objective(run.training.objective, build_pointmap_source(run.pointmap, **run.pointmap_options))
     model = load_checkpoint(str(weights)).eval()
     contexts = training_contexts(training_examples(run, load_protocol(run.protocol)))
     parts = []

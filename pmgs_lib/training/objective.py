@@ -13,7 +13,7 @@ from pmgs_lib.models.base import Prediction
 from pmgs_lib.pointmaps.base import PointmapSource
 from pmgs_lib.rasterizers import render_with_settings
 from pmgs_lib.rasterizers.base import Rendering
-from pmgs_lib.training.config import TrainingConfig
+from pmgs_lib.training.config import ObjectiveConfig
 from pmgs_lib.views import Example, Views
 
 
@@ -36,7 +36,7 @@ class Objective:
     distance from the final one (DepthSplat). PM-Loss acts on the final Gaussians only (PM-Loss, released code).
     """
 
-    def __init__(self, config: TrainingConfig, pointmaps: PointmapSource | None = None) -> None:
+    def __init__(self, config: ObjectiveConfig, pointmaps: PointmapSource | None = None) -> None:
         if config.pointmap_weight > 0 and pointmaps is None:
             raise ParameterError("training: pointmap_weight is positive but no pointmap source was given")
         self.config, self.pointmaps = config, pointmaps

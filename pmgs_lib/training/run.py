@@ -70,7 +70,9 @@ def run_training(
     torch.manual_seed(run.training.seed)
     model = load_checkpoint(run.weights) if run.weights else build_model(run.model)
     protocol = load_protocol(run.protocol)
-    pointmaps = build_pointmap_source(run.pointmap, **run.pointmap_options) if run.training.pointmap_weight else None
+    pointmaps = (
+        build_pointmap_source(run.pointmap, **run.pointmap_options) if run.training.objective.pointmap_weight else None
+    )
     trainer = Trainer(model, run.training, pointmaps=pointmaps, accelerator=run.accelerator)
     started = time.perf_counter()
     history = trainer.fit(

@@ -64,8 +64,8 @@ class Trainer:
         self.fabric = Fabric(accelerator=accelerator, devices=1, precision=config.precision)
         self.fabric.seed_everything(config.seed, verbose=False)
         torch.set_float32_matmul_precision(config.matmul_precision)
-        self.step_module = _TrainingStep(model, Objective(config, pointmaps))
-        self.wrapped, self.optimizer = self.fabric.setup(self.step_module, build_optimizer(model, config))
+        self.step_module = _TrainingStep(model, Objective(config.objective, pointmaps))
+        self.wrapped, self.optimizer = self.fabric.setup(self.step_module, build_optimizer(model, config.optimizer))
         self.schedule = build_schedule(self.optimizer, config)
         self.history = TrainingHistory()
 
@@ -104,7 +104,7 @@ class Trainer:
 
     def _clip(self, where: str) -> float:
         norm = self.fabric.clip_gradients(
-            self.wrapped, self.optimizer, max_norm=self.config.clip_norm, error_if_nonfinite=False
+            self.wrapped, self.optimizer, max_norm=self.config.optimizer.clip_norm, error_if_nonfinite=False
         ).item()
         if not math.isfinite(norm):
             names = [n for n, p in self.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]

@@ -46,7 +46,7 @@ def described(folder, **changes) -> TrainingRun:
         "protocol": str(folder / "small.json"),
         "pointmap": "cached",
         "pointmap_options": {"folder": str(folder / "pointmaps")},
-        "training": {"steps": STEPS, "pointmap_weight": 0.005},
+        "training": {"steps": STEPS, "objective": {"pointmap_weight": 0.005}},
         "accelerator": "cpu",
     }
     return TrainingRun.model_validate(content | changes)
@@ -83,7 +83,7 @@ def test_the_cache_gives_what_its_source_gives(place, tmp_path):
 
 
 def test_a_training_that_draws_other_views_is_told(place, tmp_path):
-    run = described(place, training={"steps": STEPS, "pointmap_weight": 0.005, "seed": 5})
+    run = described(place, training={"steps": STEPS, "objective": {"pointmap_weight": 0.005}, "seed": 5})
     with pytest.raises(DataError, match="has none for these 2 images"):
         run_training(run, tmp_path)
 

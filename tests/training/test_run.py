@@ -31,7 +31,7 @@ def place(tmp_path_factory):
 
 
 def described(place, **changes) -> dict:
-    training = {"steps": 2, "batch_size": 1, "pointmap_weight": 0.05}
+    training = {"steps": 2, "batch_size": 1, "objective": {"pointmap_weight": 0.05}}
     common = {"model": "depthsplat-tiny", "scenes": str(place / "scenes"), "protocol": str(place / "small.json")}
     return {**common, "training": training, "accelerator": "cpu", **changes}
 

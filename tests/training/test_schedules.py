@@ -22,8 +22,8 @@ def recorded(parity):
 
 
 def test_learning_rates_are_those_of_the_released_training(recorded):
-    config = TrainingConfig(steps=100_000, learning_rate=2e-4, pretrained_learning_rate=2e-6)
-    optimizer = build_optimizer(TwoParts(), config)
+    config = TrainingConfig(steps=100_000, optimizer={"learning_rate": 2e-4, "pretrained_learning_rate": 2e-6})
+    optimizer = build_optimizer(TwoParts(), config.optimizer)
     schedule = build_schedule(optimizer, config)
     last = max(map(int, recorded["lr"]))
     found = {}
@@ -38,6 +38,6 @@ def test_learning_rates_are_those_of_the_released_training(recorded):
 
 
 def test_without_an_own_rate_all_parameters_share_one_group():
-    optimizer = build_optimizer(TwoParts(), TrainingConfig(steps=1))
+    optimizer = build_optimizer(TwoParts(), TrainingConfig(steps=1).optimizer)
     assert [len(group["params"]) for group in optimizer.param_groups] == [4]
     assert torch.optim.AdamW is type(optimizer)

@@ -40,8 +40,10 @@ def small_model() -> torch.nn.Module:
     return build_model("depthsplat-tiny", transformer_blocks=2, candidates=32)
 
 
-def config(steps: int, **changes) -> TrainingConfig:
-    return TrainingConfig(steps=steps, learning_rate=1e-3, warmup_fraction=0.2, **changes)
+def config(steps: int, changes: dict | None = None, **objective) -> TrainingConfig:
+    return TrainingConfig(
+        steps=steps, optimizer={"learning_rate": 1e-3}, schedule={"warmup": 0.2}, objective=objective, **(changes or {})
+    )
 
 
 def test_training_lowers_the_loss_and_fills_the_history():
@@ -93,9 +95,10 @@ def test_scenes_that_pm_loss_leaves_out_are_counted_and_named():
 def test_options_of_pm_loss_reach_it_and_its_weight_follows_the_schedule():
     options = {"compare": "depth", "normalization": "depth", "sampled_points": 100, "confidence_rule": "weights"}
     described = {
-        "steps": 3, "learning_rate": 1e-3, "pointmap_weight": 0.1, "pointmap_loss": options,
-        "pointmap_schedule": {"start": 1, "stop": 2},
-    }  # fmt: skip
+        "steps": 3,
+        "optimizer": {"learning_rate": 1e-3},
+        "objective": {"pointmap_weight": 0.1, "pointmap_loss": options, "pointmap_schedule": {"start": 1, "stop": 2}},
+    }
     source = BrokenPointmap()
     trainer = Trainer(small_model(), TrainingConfig.model_validate(described), pointmaps=source, accelerator="cpu")
     history = trainer.fit([plane_example()] * 3)
@@ -120,7 +123,7 @@ def test_factors_of_a_schedule():
 @pytest.mark.parametrize("options", [{"treshold": 1.0}, {"penalty": "l2"}, {"penalty": "huber"}])
 def test_options_of_pm_loss_are_checked_before_anything_runs(options):
     with pytest.raises((ValidationError, ParameterError), match=r"treshold|penalty"):
-        TrainingConfig.model_validate({"steps": 1, "pointmap_loss": options})
+        TrainingConfig.model_validate({"steps": 1, "objective": {"pointmap_loss": options}})
 
 
 def test_pm_loss_without_a_source_is_refused():
