@@ -6,23 +6,24 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from torch import nn
 
 from pmgs_lib.data import load_protocol, open_dataset
 from pmgs_lib.data.dataset import TrainingDataset, training_loader
-from pmgs_lib.data.protocols import Protocol
+from pmgs_lib.data.protocols import Protocol, ScheduledViews, TrainingViews
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.evaluation import EvaluationResult, evaluate
 from pmgs_lib.evaluation.methods import GaussianMethod
-from pmgs_lib.models import build_model, load_checkpoint, read_card, save_checkpoint
+from pmgs_lib.models import read_card, save_checkpoint
 from pmgs_lib.pointmaps import build_pointmap_source
 from pmgs_lib.training.config import TrainingConfig
 from pmgs_lib.training.history import TrainingHistory
+from pmgs_lib.training.start import starting_model
 from pmgs_lib.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -35,18 +36,24 @@ HISTORY_FILE = "history.csv"
 class TrainingRun(BaseModel):
     """What to train on which scenes.
 
-    model: a name of `MODELS`, trained from fresh weights unless `weights` names a model or checkpoint to start from.
-    scenes: folder with chunk files and their index. protocol: whose size, depth range and training gaps apply.
+    model: a name of `MODELS`, or the fields of a configuration. weights, part, initialisation: what it starts from, see
+    `starting_model`; fresh weights without them. scenes: folder with chunk files and their index. protocol: whose size,
+    depth range, pictures and training gaps apply. size, views: height and width, and the choice of frames, where they
+    are not the protocol's.
     pointmap, pointmap_options: the source for PM-Loss. validation_protocol: what the card's metrics are measured on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str
+    model: str | dict[str, Any]
     scenes: str
     training: TrainingConfig
     weights: str | None = None
+    part: str | None = None
+    initialisation: dict[Literal["unimatch", "depth_anything"], str] = {}
     protocol: str = "embedded-smoke"
+    size: tuple[PositiveInt, PositiveInt] | None = None
+    views: TrainingViews | ScheduledViews | None = None
     pointmap: str = "depth"
     pointmap_options: dict[str, bool | int | float | str] = {}
     validation_scenes: str | None = None
@@ -68,7 +75,7 @@ def run_training(
     `command` is what the card names as the way to do it again, beside the whole description.
     """
     torch.manual_seed(run.training.seed)
-    model = load_checkpoint(run.weights) if run.weights else build_model(run.model)
+    model = starting_model(run.model, weights=run.weights, part=run.part, initialisation=run.initialisation)
     protocol = load_protocol(run.protocol)
     pointmaps = (
         build_pointmap_source(run.pointmap, **run.pointmap_options) if run.training.objective.pointmap_weight else None
@@ -100,14 +107,18 @@ def run_training(
 
 def training_examples(run: TrainingRun, protocol: Protocol) -> TrainingDataset:
     """The examples that `run` trains on, as many as its steps take."""
-    if protocol.training_views is None:
-        raise ParameterError(f"training: protocol {protocol.name} says nothing about training views; name another one")
+    views = run.views or protocol.training_views
+    if views is None:
+        raise ParameterError(
+            f"training: protocol {protocol.name} says nothing about training views; give `views`, or name another one"
+        )
+    height, width = run.size or (protocol.height, protocol.width)
     dataset = open_dataset(run.scenes, "train", near=protocol.near, far=protocol.far, images=protocol.images)
     return TrainingDataset(
         dataset,
-        protocol.training_views.sampler(),
-        protocol.height,
-        protocol.width,
+        views.sampler(),
+        height,
+        width,
         length=run.training.steps * run.training.batch_size,
         seed=run.training.seed,
         batch_size=run.training.batch_size,
