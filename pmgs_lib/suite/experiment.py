@@ -7,6 +7,7 @@
       full: {cell_timeout_s: 86400, run_timeout_s: 604800, keep_going: true}
     data:
       capture: {path: "${arguments.source}", hint: download it from ...}
+      re10k: {dataset: pixelsplat-full}       # by name: also weights of the zoo and published protocols, see `sources`
     runs:
       - id: scenes
         notebook: notebooks/10_make_scenes.ipynb
@@ -17,7 +18,8 @@
         parameters: {scenes: "${runs.scenes}/artifacts/chunks"}
 
 `${runs.ID}` is the folder of another run from the root and makes it a needed run, `${runs.ID?}` is empty when that run
-was left out (its optional data is missing), `${data.NAME}` a path whose content counts but not its name,
+was left out (its optional data is missing), `${data.NAME}` a path whose content counts but not its name (of weights and
+protocols: their name),
 `${arguments.NAME}` a value, `${env.NAME}` an environment variable (in paths of data only).
 """
 
@@ -31,6 +33,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from pmgs_lib.errors import ParameterError
+from pmgs_lib.suite.sources import DataSource
 
 REFERENCE = re.compile(r"\$\{(?P<kind>runs|data|arguments|env)\.(?P<name>[\w-]+)(?P<optional>\?)?\}")
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w-]*$")]
@@ -47,14 +50,6 @@ class Profile(_Part):
     run_timeout_s: float = Field(3600.0, gt=0)
     keep_going: bool = False  # False: the first failure ends the other runs within seconds
     parameters: dict[str, Any] = {}
-
-
-class DataSource(_Part):
-    """External data. Missing optional data leaves its runs out, counted and with a reason; other missing data stops."""
-
-    path: str
-    optional: bool = False
-    hint: str = "get it and correct the path"
 
 
 class RunEntry(_Part):

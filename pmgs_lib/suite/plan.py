@@ -16,6 +16,7 @@ from pmgs_lib.suite.experiment import Experiment, Profile, RunEntry, references_
 from pmgs_lib.suite.parameters import check_values, read_schema
 from pmgs_lib.suite.project import Project
 from pmgs_lib.suite.provenance import FORMAT, digest_code, digest_data, digest_file, environment_parts, key_of
+from pmgs_lib.suite.sources import Lack, lacking_table
 
 KERNEL = "python3"
 # What the runner itself executes in every kernel, so that its library files are in every closure.
@@ -36,6 +37,7 @@ class PlannedRun:
     run_timeout_s: float
     gpu: int = 0
     page: str | None = None
+    data: dict[str, str] = field(default_factory=dict)  # name -> path, from the root where it lies below
 
     @property
     def threads(self) -> int:
@@ -54,6 +56,11 @@ class Plan:
     runs: tuple[PlannedRun, ...]
     left_out: dict[str, str] = field(default_factory=dict)
     given: dict[str, Any] = field(default_factory=dict)  # the experiment's arguments
+    changed_files: tuple[str, ...] = ()  # uncommitted, in a profile that wants none and was allowed them
+
+    @property
+    def name(self) -> str:
+        return f"{self.experiment} ({self.profile})"
 
     def run(self, name: str) -> PlannedRun:
         """The run of that id or key."""
@@ -70,6 +77,7 @@ class Plan:
     @staticmethod
     def from_json(text: str) -> "Plan":
         content = json.loads(text)
+        content["changed_files"] = tuple(content.get("changed_files", ()))
         return Plan(**{**content, "runs": tuple(PlannedRun(**run) for run in content["runs"])})
 
 
@@ -87,6 +95,8 @@ class _Planner:
     left_out: dict[str, str] = field(default_factory=dict)
     known_names: set[str] = field(default_factory=set)  # parameters of all notebooks
     names: dict[str, set[str]] = field(default_factory=dict)  # id -> texts in its parameters and its needed runs'
+    lacks: dict[str, Lack | str] = field(default_factory=dict)  # data that is missing and not optional
+    lacked_by: dict[str, list[str]] = field(default_factory=dict)  # its runs
 
     @cached_property
     def profile(self) -> Profile:
@@ -107,6 +117,7 @@ class _Planner:
                 self.left_out[name] = reason
             else:
                 self.done[name] = self._plan_run(self.entries[name])
+        self._refuse_lacks()
         for name in self.profile.parameters:
             require_known(
                 name, sorted(self.known_names), f"{self.experiment.name}: profile `{self.profile_name}`: parameter"
@@ -150,18 +161,33 @@ class _Planner:
         return names
 
     def _reason_to_leave_out(self, entry: RunEntry) -> str | None:
+        """All data is looked at, so that what is missing is told at once."""
+        reasons = []
+        for name in dict.fromkeys(self._data_of(entry)):
+            lack = self._lack(name)
+            if lack is not None:
+                reasons.append(_told(name, lack))
+                if not self.experiment.data[name].optional:
+                    self.lacks[name] = lack
+                    self.lacked_by.setdefault(name, []).append(entry.id)
         for name, optional in self._needs(entry):
             if name in self.left_out and not optional:
-                return f"needs run `{name}`, which was left out: {self.left_out[name]}"
-        for name in self._data_of(entry):
-            source = self.experiment.data[name]
-            path = self._data_path(name)
-            if path is None or not path.exists():
-                reason = f"data `{name}` not found at {path or source.path}; {source.hint}"
-                if not source.optional:
-                    raise DataError(f"{self.experiment.name}: run `{entry.id}`: {reason}")
-                return reason
-        return None
+                reasons.append(f"needs run `{name}`, which was left out: {self.left_out[name]}")
+        return next(iter(reasons), None)
+
+    def _lack(self, name: str) -> Lack | str | None:
+        source = self.experiment.data[name]
+        if source.named is not None:
+            return source.named.lack(self.project.root)
+        path = self._data_path(name)
+        return None if path and path.exists() else f"not found at {path or source.path}; {source.hint}"
+
+    def _refuse_lacks(self) -> None:
+        if len(self.lacks) > 1:
+            where = f"{self.experiment.name}, profile `{self.profile_name}`"
+            raise DataError(lacking_table(where, self.lacks, self.lacked_by))
+        for name, lack in self.lacks.items():
+            raise DataError(f"{self.experiment.name}: run `{self.lacked_by[name][0]}`: {_told(name, lack)}")
 
     def _data_path(self, name: str) -> Path | None:
         """Where data lies, or None when the path needs an environment variable that is not set."""
@@ -170,6 +196,14 @@ class _Planner:
             return None
         answers = {"env": os.environ.__getitem__, "arguments": self._argument}
         return self.project.root / str(substitute(source.path, answers))
+
+    def _data_value(self, name: str) -> str:
+        named = self.experiment.data[name].named
+        return named.value(self.project.root) if named else self.project.shown(self._data_path(name))
+
+    def _data_digest(self, name: str) -> str:
+        named = self.experiment.data[name].named
+        return named.digest(self.project.root) if named else digest_data(self._data_path(name), name)
 
     def _argument(self, name: str) -> Any:
         require_known(name, self.experiment.arguments, f"{self.experiment.name}: argument")
@@ -187,7 +221,9 @@ class _Planner:
         parts = self._parts(entry, notebook, {name: parameter.kind for name, parameter in schema.items()}, values)
         return PlannedRun(
             entry.id, key_of(parts), entry.notebook, self._resolved(values, where), parts, parts["needs"],
-            self.profile.cell_timeout_s, self.profile.run_timeout_s, entry.gpu, entry.page,
+            self.profile.cell_timeout_s, self.profile.run_timeout_s,
+            max(entry.gpu, int(values.get("device") == "cuda")), entry.page,
+            {name: self._data_value(name) for name in parts["data"] if self.experiment.data[name].named is None},
         )  # fmt: skip
 
     def _parts(
@@ -203,14 +239,14 @@ class _Planner:
             "parameters": values,
             "library": {label: digest_file(path) for label, path in closure.files.items()},
             "environment": self.environment,
-            "data": {name: digest_data(self._data_path(name), name) for name in self._data_of(entry)},
+            "data": {name: self._data_digest(name) for name in self._data_of(entry)},
             "needs": {run.id: run.key for run in needed},
         }
 
     def _resolved(self, values: dict[str, Any], where: str) -> dict[str, Any]:
         answers = {
             "runs": lambda name: f"runs/{self.done[name].key}" if name in self.done else "",
-            "data": lambda name: self.project.shown(self._data_path(name)),
+            "data": self._data_value,
         }
         resolved = substitute(values, answers)
         for text in texts_in(resolved):
@@ -218,6 +254,10 @@ class _Planner:
                 raise ParameterError(f"{where}: {text!r} is no reference, expected ${{runs.ID}}, ${{data.NAME}} or "
                                      "${arguments.NAME}; correct it")  # fmt: skip
         return resolved
+
+
+def _told(name: str, lack: Lack | str) -> str:
+    return f"data `{name}`{':' if isinstance(lack, Lack) else ''} {lack}"
 
 
 def check_kernel(notebook: Mapping[str, Any], where: str) -> None:

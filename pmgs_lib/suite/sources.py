@@ -1,0 +1,251 @@
+"""External things that runs need, known by name: data sets of the catalogue, weights of the zoo, published protocols.
+
+Each says whether it is on this machine, what a notebook gets for it and by which digest it counts; a missing one, how
+large it is and where to get it: all before anything runs. Nothing is fetched here.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
+
+from pmgs_lib.errors import ParameterError
+from pmgs_lib.suite.provenance import canonical_json, digest_file, digest_text
+
+KINDS = ("path", "dataset", "weights", "protocol")
+LPIPS_WEIGHTS = "vgg16"  # of torchvision: what LPIPS and the perceptual term look through
+LPIPS_BYTES = 553_433_881
+LPIPS_ADDRESS = "https://download.pytorch.org/models/"
+FLOAT32_BYTES = 4
+Name = Annotated[str, StringConstraints(min_length=1)]
+
+
+class DataSource(BaseModel):
+    """External data. Missing optional data leaves its runs out, counted and with a reason; other missing data stops.
+
+    One of: `path`, a file or folder, with a `hint` of how to get it; `dataset`, a name of the catalogue (`pmgs data`),
+    whose `split` must be imported under PMGS_DATA; `weights`, a model of the zoo with a released file (`pmgs models`),
+    an initialisation, or "vgg16"; `protocol`, a published evaluation, whose index file must be here.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: Name | None = None
+    dataset: Name | None = None
+    weights: Name | None = None
+    protocol: Name | None = None
+    split: Literal["train", "test"] = "test"
+    optional: bool = False
+    hint: str = "get it and correct the path"
+
+    @model_validator(mode="after")
+    def _is_one_thing(self) -> "DataSource":
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"names {' and '.join(given) or 'nothing'}, expected one of {', '.join(KINDS)}")
+        return self
+
+    @property
+    def named(self) -> "NamedSource | None":
+        """The thing behind a name; None for a path. ParameterError for a name that nobody knows."""
+        if self.dataset is not None:
+            return ChunkedData(self.dataset, self.split)
+        if self.weights is not None:
+            return LpipsWeights() if self.weights == LPIPS_WEIGHTS else ReleasedWeights(self.weights)
+        return None if self.protocol is None else PublishedFrames(self.protocol)
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Something that is not on this machine: what, how large, and how to get it."""
+
+    what: str
+    size: str
+    get: str
+
+    def __str__(self) -> str:
+        return f"{self.what} is not on this machine ({self.size}); {self.get}"
+
+
+class NamedSource(ABC):
+    """One external thing. `root` is the project's: relative settings such as PMGS_DATA mean "from there"."""
+
+    @abstractmethod
+    def lack(self, root: Path) -> Lack | None:
+        """What is missing; None where the thing is there."""
+
+    @abstractmethod
+    def value(self, root: Path) -> str:
+        """What stands for it in a notebook's parameters."""
+
+    @abstractmethod
+    def digest(self, root: Path) -> str:
+        """What of its content decides a run's key."""
+
+
+@dataclass(frozen=True)
+class ChunkedData(NamedSource):
+    """A data set of the catalogue, imported into chunk files."""
+
+    name: str
+    split: str
+
+    def _folder(self, root: Path) -> Path:
+        from pmgs_lib.data.catalogue import data_entry
+        from pmgs_lib.data.roots import dataset_folder
+
+        return root / dataset_folder(data_entry(self.name).dataset)
+
+    def lack(self, root: Path) -> Lack | None:
+        from pmgs_lib.data.catalogue import data_entry
+        from pmgs_lib.data.folders import INDEX_NAME
+
+        folder = self._folder(root)
+        if (folder / self.split / INDEX_NAME).is_file():
+            return None
+        entry = data_entry(self.name)
+        how = f"by hand from {entry.files[0].address}" if entry.by_hand else f"pmgs data {self.name}"
+        gate = f", licence to accept on {entry.source}" if entry.gated else ""
+        place = folder / self.split / INDEX_NAME
+        get = f"get it ({how}{gate}) and import it with `pmgs import`, so that {place} is there"
+        return Lack(f"{entry.what} [{self.split}]", entry.size or "size not stated by its source", get)
+
+    def value(self, root: Path) -> str:
+        return str(self._folder(root))
+
+    def digest(self, root: Path) -> str:
+        """Over index and import manifests by content, chunk files by name and size: they are too many to be read."""
+        folder = self._folder(root) / self.split
+        listed = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        marks = [[path.name, digest_file(path) if path.suffix == ".json" else path.stat().st_size] for path in listed]
+        return digest_text(canonical_json(marks))
+
+
+@dataclass(frozen=True)
+class ReleasedWeights(NamedSource):
+    """A released file of the zoo or of the initialisations; the notebook gets its name."""
+
+    name: str
+
+    @property
+    def _file(self):
+        from pmgs_lib.models.initialisation import INITIALISATIONS
+        from pmgs_lib.models.zoo import MODELS
+        from pmgs_lib.models.zoo_entry import ReleasedFile
+
+        known = MODELS if self._is_model else INITIALISATIONS
+        file = known[self.name].weights if self.name in known else None
+        if not isinstance(file, ReleasedFile):
+            raise ParameterError(f"weights {self.name!r}: no released file of that name; see pmgs models")
+        return file
+
+    def _copies(self) -> tuple[Path, Path]:
+        """The file as released, and our copy of it, which `load_checkpoint` makes and keeps."""
+        from pmgs_lib.data.downloads import cache_folder, downloads_folder
+
+        return downloads_folder() / self._file.name, cache_folder() / "converted" / f"{self.name}.safetensors"
+
+    def lack(self, root: Path) -> Lack | None:
+        if any(path.is_file() for path in self._copies()):
+            return None
+        file, place = self._file, self._copies()[0]
+        by_name = "" if file.by_hand or not self._is_model else f"pmgs models {self.name} --fetch, or "
+        return Lack(f"weights {file.name}", self._size(), f"{by_name}put {file.address} as {place}")
+
+    @property
+    def _is_model(self) -> bool:
+        from pmgs_lib.models.zoo import MODELS
+
+        return self.name in MODELS
+
+    def _size(self) -> str:
+        """Its authors state none: counted from the parameters of the model that it fills."""
+        import torch
+
+        from pmgs_lib.models.zoo import build_model
+
+        if not self._is_model:
+            return "size not stated by its source"
+        with torch.device("meta"):
+            parameters = sum(weight.numel() for weight in build_model(self.name).parameters())
+        return f"about {parameters * FLOAT32_BYTES / 1e6:,.0f} MB, {parameters / 1e6:.0f} M parameters in float32"
+
+    def value(self, root: Path) -> str:
+        return self.name
+
+    def digest(self, root: Path) -> str:
+        from pmgs_lib.data.downloads import recorded_digest
+
+        released, copy = self._copies()
+        return recorded_digest(released) or digest_file(released if released.is_file() else copy)
+
+
+@dataclass(frozen=True)
+class LpipsWeights(NamedSource):
+    """The VGG-16 of torchvision: without it a run has no LPIPS, and its cells would stay empty."""
+
+    def lack(self, root: Path) -> Lack | None:
+        from pmgs_lib.evaluation.lpips import WEIGHTS_NAME, default_weights
+
+        if default_weights().is_file():
+            return None
+        get = f"put {LPIPS_ADDRESS}{WEIGHTS_NAME} as {default_weights()}"
+        return Lack(f"weights {WEIGHTS_NAME} for LPIPS", f"{LPIPS_BYTES / 1e6:,.0f} MB", get)
+
+    def value(self, root: Path) -> str:
+        from pmgs_lib.evaluation.lpips import default_weights
+
+        return str(default_weights())
+
+    def digest(self, root: Path) -> str:
+        from pmgs_lib.evaluation.lpips import default_weights
+
+        return digest_file(default_weights())
+
+
+@dataclass(frozen=True)
+class PublishedFrames(NamedSource):
+    """A published protocol, whose frames stand in an index file of its authors; the notebook gets its name."""
+
+    name: str
+
+    @property
+    def _file(self):
+        from pmgs_lib.data.published_protocols import PUBLISHED, index_file
+
+        if self.name not in PUBLISHED:
+            raise ParameterError(f"protocol {self.name!r} is not published; expected one of {', '.join(PUBLISHED)}")
+        return index_file(self.name)
+
+    def lack(self, root: Path) -> Lack | None:
+        import os
+
+        from pmgs_lib.data.downloads import downloads_folder
+        from pmgs_lib.data.protocol_indexes import FOLDER_VARIABLE
+
+        file, chosen = self._file, os.environ.get(FOLDER_VARIABLE)
+        if (Path(chosen) if chosen else downloads_folder()).joinpath(file.name).is_file():
+            return None
+        get = f"pmgs data indexes, then set {FOLDER_VARIABLE} to the folder it names, or {file.address}"
+        return Lack(f"index file {file.name}", "all of them 5.5 MB", get)
+
+    def value(self, root: Path) -> str:
+        return self.name
+
+    def digest(self, root: Path) -> str:
+        return str(self._file.sha256)
+
+
+def lacking_table(where: str, lacks: Mapping[str, Lack | str], needed_by: Mapping[str, Sequence[str]]) -> str:
+    """Everything that is missing at once: a person fetches all of it, then starts again."""
+    lines = [f"{where}: {len(lacks)} things are missing, and nothing was started; get them, then run it again"]
+    width = max(map(len, lacks))
+    for name, lack in lacks.items():
+        indent = " " * (width + 4)
+        runs = ", ".join(needed_by[name])
+        told = [f"{lack.what}: {lack.size}", lack.get] if isinstance(lack, Lack) else [lack]
+        lines += [f"  {name.ljust(width)}  {told[0]}", *(f"{indent}{line}" for line in (*told[1:], f"for {runs}"))]
+    return "\n".join(lines)
