@@ -19,7 +19,7 @@ FLOORS = [
     ["cameras", "gaussians", "views"],
     ["rasterizers", "data"],
     ["models", "pointmaps", "losses"],
-    ["evaluation", "training", "export"],
+    ["evaluation", "export", "training"],
     ["suite", "ui"],
     ["cli"],
 ]
