@@ -14,6 +14,8 @@ from pmgs_lib.data.files import replaced_atomically
 from pmgs_lib.errors import ParameterError
 
 DEPTH_COLORMAP = "magma_r"  # perceptually uniform; near is light, far is dark
+ERROR_COLORMAP = "inferno"  # perceptually uniform, black is no error
+LARGEST_ERROR = 0.5  # end of the scale of colour errors; fixed, so that errors compare between pictures
 
 
 def image_to_uint8(images: Float[Tensor, "*batch 3 h w"]) -> UInt8[np.ndarray, "*batch h w 3"]:
@@ -37,6 +39,19 @@ def depth_colors(depth: Float[Tensor, "h w"], near: int | float, far: int | floa
     scaled = LogNorm(near, far, clip=True)(np.where(seen, values, far))
     colors = colormaps[DEPTH_COLORMAP](scaled, bytes=True)[..., :3]
     return np.where(seen[..., None], colors, np.uint8(255))
+
+
+def color_error(color: Float[Tensor, "3 h w"], truth: Float[Tensor, "3 h w"]) -> Float[Tensor, "h w"]:
+    """Mean absolute difference over the three channels, after clipping to [0, 1]."""
+    return (color.clamp(0, 1) - truth.clamp(0, 1)).abs().mean(dim=0)
+
+
+def error_colors(error: Float[Tensor, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Colours of a map of errors, from 0 (black) to `LARGEST_ERROR` and more (light yellow); white where it is NaN."""
+    values = error.detach().cpu().double().numpy()
+    known = np.isfinite(values)
+    colors = colormaps[ERROR_COLORMAP](np.where(known, values, 0.0) / LARGEST_ERROR, bytes=True)[..., :3]
+    return np.where(known[..., None], colors, np.uint8(255))
 
 
 def save_depth(path: str | os.PathLike[str], depth: Float[Tensor, "h w"], near: int | float, far: int | float) -> None:

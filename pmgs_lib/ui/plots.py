@@ -6,7 +6,6 @@ Scales are shared where values compare: one depth scale a figure, one fixed scal
 from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -15,13 +14,14 @@ from torch import Tensor
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.evaluation.methods import MethodOutput, nearest_cameras
 from pmgs_lib.evaluation.metrics import METRICS, psnr
-from pmgs_lib.export.images import DEPTH_COLORMAP
+from pmgs_lib.export.images import DEPTH_COLORMAP, color_error
 from pmgs_lib.ui import style
 from pmgs_lib.views import Example, Views
 
 MOST_VIEWS = 6
 SMOOTHING_SHARE = 0.05  # of the steps drawn: the window of the running mean
-NOT_A_LOSS = ("step", "gradient_norm", "learning_rate")
+BESIDE_LOSS = ("gradient_norm", "learning_rate")
+NOT_A_LOSS = ("step", "skipped", *BESIDE_LOSS)
 
 
 def plot_views(views: Views, titles: Sequence[str] = ()) -> Figure:
@@ -73,11 +73,6 @@ def _draw_colors(row: Sequence[Axes], example: Example, output: MethodOutput, ta
     style.show_image(row[1], truth, "target")
     style.show_image(row[2], color, f"rendering, {psnr(color, truth).item():.2f} dB")
     style.show_map(row[3], color_error(color, truth), style.ERROR_NORM, style.ERROR_COLORMAP, "error")
-
-
-def color_error(color: Float[Tensor, "3 h w"], truth: Float[Tensor, "3 h w"]) -> Float[Tensor, "h w"]:
-    """Mean absolute difference over the three channels, after clipping to [0, 1]."""
-    return (color.clamp(0, 1) - truth.clamp(0, 1)).abs().mean(dim=0)
 
 
 def _error_bar(first: Axes, last: Axes) -> None:
@@ -167,30 +162,40 @@ def plot_loss_curve(history: pd.DataFrame) -> Figure:
     """Loss terms over the steps of a training history: single steps faint, their running mean strong.
 
     `history` has a column `step` and a column a loss term (as `TrainingHistory.to_frame()` gives it); gradient norm and
-    learning rate are drawn in small panels beside it where they are recorded.
+    learning rate are drawn in small panels beside it where they are recorded. Steps that were skipped are marked below.
     """
     terms = [name for name in history.columns if name not in NOT_A_LOSS]
     if "step" not in history.columns or not terms or history.empty:
         raise ParameterError(
             f"plot_loss_curve: {len(history)} steps with columns {list(history.columns)}, expected 'step' and losses"
         )
-    side = [name for name in NOT_A_LOSS[1:] if name in history.columns]
+    side = [name for name in BESIDE_LOSS if name in history.columns]
     with style.figure_style():
         figure = Figure(figsize=(style.PAGE_WIDTH if side else 6.5, 3.0), layout="constrained")
         panels = figure.subplots(1, 1 + len(side), squeeze=False, width_ratios=[2.2] + [1] * len(side))[0]
         for number, term in enumerate(terms):
             _draw_curve(panels[0], history, term, style.CYCLE[number % len(style.CYCLE)])
+        _mark_skipped(panels[0], history)
         panels[0].legend(ncols=min(len(terms), 4), loc="upper right")
         for panel, name in zip(panels[1:], side, strict=True):
             _draw_curve(panel, history, name, style.QUIET)
         for panel, names in zip(panels, [terms, *([name] for name in side)], strict=True):
             panel.set_title("loss" if names is terms else names[0].replace("_", " "))
             # A term that is zero now and then has no place on a logarithmic axis; a schedule ends at zero.
-            if names != ["learning_rate"] and (history[names] > 0).to_numpy().all():
+            if (
+                names != ["learning_rate"] and (history[names].min() > 0).all()
+            ):  # skipped steps and unused terms are NaN
                 panel.set_yscale("log")
             panel.set_xlabel("step")
             panel.grid(axis="y")
     return figure
+
+
+def _mark_skipped(panel: Axes, history: pd.DataFrame) -> None:
+    if "skipped" in history.columns and history["skipped"].any():
+        steps = history.loc[history["skipped"] > 0, "step"]
+        marks = {"marker": "|", "color": style.INK, "clip_on": False, "linestyle": "none"}
+        panel.plot(steps, [0.0] * len(steps), transform=panel.get_xaxis_transform(), label="skipped", **marks)
 
 
 def _draw_curve(panel: Axes, history: pd.DataFrame, name: str, color: str) -> None:

@@ -14,7 +14,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
 from pmgs_lib.errors import ParameterError
-from pmgs_lib.export.images import DEPTH_COLORMAP
+from pmgs_lib.export.images import DEPTH_COLORMAP, LARGEST_ERROR
+from pmgs_lib.export.images import ERROR_COLORMAP as ERROR_COLORMAP  # part of the look, too
 
 PAGE_WIDTH = 11.0  # inches; a notebook's column at 100 dots an inch
 WIDEST_PICTURE = 3.6  # inches; few pictures are not blown up to the page
@@ -24,8 +25,7 @@ TITLE_HEIGHT, BAR_HEIGHT, GAP = 0.24, 0.46, 0.06  # inches
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, QUIET, CONTROL = "#222222", "#5f5f5f", "#b5b5b5"
 
-ERROR_COLORMAP = "inferno"  # perceptually uniform, black is no error
-ERROR_NORM = Normalize(0, 0.5)  # fixed, so that errors compare between figures
+ERROR_NORM = Normalize(0, LARGEST_ERROR)
 DISTANCE_COLORMAP = "viridis"
 DEPTH_TICKS = (0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 200, 500)
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from pmgs_lib.errors import ParameterError
-from pmgs_lib.export.images import depth_colors, image_to_uint8, save_depth, save_image
+from pmgs_lib.export.images import color_error, depth_colors, error_colors, image_to_uint8, save_depth, save_image
 
 
 def test_an_image_comes_back_to_the_byte(rng, tmp_path):
@@ -52,3 +52,17 @@ def test_depth_colours_darken_with_distance_and_leave_holes_white():
 def test_an_empty_depth_range_is_refused(near, far):
     with pytest.raises(ParameterError, match="0 < near < far"):
         depth_colors(torch.ones(2, 2), near, far)
+
+
+def test_colors_of_errors_are_on_one_scale_and_nothing_is_black():
+    colors = error_colors(torch.tensor([[0.0, 0.25, 0.5, 0.9, float("nan")]]))[0]
+    assert colors[0].max() < 5
+    assert (colors[2] == colors[3]).all()
+    assert colors[0].sum() < colors[1].sum() < colors[2].sum()
+    assert (colors[4] == 255).all()
+
+
+def test_the_error_of_a_picture_is_the_mean_over_its_channels_after_clipping():
+    color = torch.tensor([1.5, 0.5, -0.2])[:, None, None]
+    truth = torch.tensor([1.0, 0.2, 0.0])[:, None, None]
+    torch.testing.assert_close(color_error(color, truth), torch.tensor([[0.1]]))

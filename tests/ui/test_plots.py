@@ -157,6 +157,16 @@ def test_a_loss_curve_of_one_step_or_with_zeros_is_drawn():
     assert plot_loss_curve(history(5, pointmap=0.0)).axes[0].get_yscale() == "linear"
 
 
+def test_skipped_steps_are_marked_and_are_no_loss():
+    frame = history(40, skipped=np.arange(40) % 10 == 9, gradient_norm=1.0)
+    frame.loc[frame["skipped"], "photometric"] = np.nan
+    losses = plot_loss_curve(frame).axes[0]
+    assert [text.get_text() for text in losses.get_legend().get_texts()] == ["photometric", "total", "skipped"]
+    np.testing.assert_array_equal(losses.lines[-1].get_xdata(), frame["step"][frame["skipped"]])
+    assert losses.get_yscale() == "log"
+    assert len(plot_loss_curve(history(5, skipped=0)).axes[0].lines) == len(plot_loss_curve(history(5)).axes[0].lines)
+
+
 @pytest.mark.parametrize(
     "frame", [pd.DataFrame(), history(0), pd.DataFrame({"step": [0, 1]}), history(3).drop(columns="step")]
 )
