@@ -85,6 +85,14 @@ class StepTable:
         self._file.append(self._line(cells), start)
         self._last, self._start = cells, start
 
+    def read(self, name: str) -> dict[int, float]:
+        """A column by step, where it has a value. Raises OSError."""
+        if name not in self.columns:
+            return {}
+        place = self.columns.index(name)
+        rows = (line.split(",") for line in self.path.read_text(encoding="utf-8").splitlines()[1:])
+        return {int(cells[0]): float(cells[place]) for cells in rows if cells[place]}
+
     def _line(self, cells: Mapping[str, str]) -> bytes:
         return (",".join(cells.get(name, "") for name in self.columns) + "\n").encode()
 
