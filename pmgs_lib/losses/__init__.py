@@ -1,4 +1,4 @@
-"""What a prediction is measured by in training: photometric error, PM-Loss, known depth.
+"""What a prediction is measured by in training: photometric and perceptual error, PM-Loss, known depth.
 
 `from pmgs_lib.losses import PointmapLoss` needs torch, numpy, scipy, numba, roma and jaxtyping, and nothing else.
 """
@@ -15,6 +15,7 @@ LOSSES = {
     "photometric": "pmgs_lib.losses.photometric:PhotometricLoss",
     "pointmap": "pmgs_lib.losses.pointmap:PointmapLoss",
     "depth": "pmgs_lib.losses.depth:DepthLoss",
+    "depth_gradient": "pmgs_lib.losses.depth:DepthGradientLoss",
 }
 
 NAMES = {
@@ -22,6 +23,10 @@ NAMES = {
     "PhotometricLoss": "pmgs_lib.losses.photometric",
     "mean_squared_error": "pmgs_lib.losses.photometric",
     "mean_absolute_error": "pmgs_lib.losses.photometric",
+    "PerceptualLoss": "pmgs_lib.losses.perceptual",
+    "LpipsLoss": "pmgs_lib.losses.perceptual",
+    "Vgg19Loss": "pmgs_lib.losses.perceptual",
+    "build_perceptual": "pmgs_lib.losses.perceptual",
     "PointmapLoss": "pmgs_lib.losses.pointmap",
     "PointmapLossDetails": "pmgs_lib.losses.pointmap",
     "PointmapPixels": "pmgs_lib.losses.pointmap",
@@ -33,6 +38,8 @@ NAMES = {
     "DepthLoss": "pmgs_lib.losses.depth",
     "log_depth_l1": "pmgs_lib.losses.depth",
     "inverse_depth_l1": "pmgs_lib.losses.depth",
+    "DepthGradientLoss": "pmgs_lib.losses.depth",
+    "depth_gradient_l1": "pmgs_lib.losses.depth",
 }
 
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -21,6 +22,13 @@ class Loss(nn.Module, ABC):
         """The loss, a mean, in the units of the variant; `evidence` is what else the variant takes."""
         check_shapes(type(self).__name__, prediction, target)
         return self.value(prediction, target, **evidence)
+
+    def per_item(
+        self, prediction: Float[Tensor, "item *shape"], target: Float[Tensor, "item *target_shape"]
+    ) -> Float[Tensor, "item"]:
+        """The loss of each item along the first axis (each scene of a batch) by itself."""
+        check_shapes(type(self).__name__, prediction, target)
+        return torch.stack([self.value(*one) for one in zip(prediction.split(1), target.split(1), strict=True)])
 
     @abstractmethod
     def value(self, prediction: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:

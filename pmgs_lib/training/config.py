@@ -83,7 +83,7 @@ class ObjectiveConfig(_Part):
     error reaches it are left out (0.2 in the released PM-Loss training, against things that move); None keeps all.
 
     perceptual: "lpips" (VGG-16; DepthSplat, MVSplat, unofficial GS-LRM) or "vgg19" (Chen and Koltun 2017; GS-LRM's
-    paper).
+    paper). perceptual_precision: of its convolutions.
 
     pointmap_weight: of PM-Loss; 0.005 in its released training, from the first step on, with the default
     `pointmap_loss` and `pointmap_schedule`. It is relative to squared scene units: with a penalty or normalization that
@@ -103,6 +103,7 @@ class ObjectiveConfig(_Part):
     perceptual: Literal["lpips", "vgg19"] = "lpips"
     perceptual_weight: NonNegativeFloat = 0.0
     perceptual_schedule: WeightSchedule = WeightSchedule()
+    perceptual_precision: Literal["float32", "bfloat16"] = "float32"
     pointmap_weight: NonNegativeFloat = 0.0
     pointmap_loss: PointmapLossSettings = PointmapLossSettings()
     pointmap_schedule: WeightSchedule = WeightSchedule()

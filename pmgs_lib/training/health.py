@@ -21,7 +21,8 @@ def training_health(run: TrainingRun, weights: str | Path, *, most: int = 8) -> 
 
     Scenes are named by their key and the number of the example, since one scene is drawn again and again.
     """
-    objective = Objective(run.training.objective, build_pointmap_source(run.pointmap, **run.pointmap_options))
+    config = run.training.objective.model_copy(update={"perceptual_weight": 0.0})  # so that its network is not needed
+    objective = Objective(config, build_pointmap_source(run.pointmap, **run.pointmap_options))
     model = load_checkpoint(str(weights)).eval()
     contexts = training_contexts(training_examples(run, load_protocol(run.protocol)))
     parts = []
