@@ -34,7 +34,7 @@ class Logger(ABC):
     package: ClassVar[str | None] = None  # what it imports when it is opened
 
     @abstractmethod
-    def row(self, step: int, values: Mapping[str, float]) -> None: ...
+    def row(self, step: int, values: Mapping[str, int | float]) -> None: ...
 
     def pictures(self, step: int, images: Mapping[str, Path]) -> None:  # noqa: B027  a table has no pictures
         """Files by name."""
@@ -54,7 +54,7 @@ class CsvLogger(Logger):
                 CSV_FILE, self.table.last_step, first_step,
             )  # fmt: skip
 
-    def row(self, step: int, values: Mapping[str, float]) -> None:
+    def row(self, step: int, values: Mapping[str, int | float]) -> None:
         self.table.write(step, values)
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ class TensorboardLogger(Logger):
         RecordWriter(record).write(event.SerializeToString())
         self.file.append(record.getvalue())
 
-    def row(self, step: int, values: Mapping[str, float]) -> None:
+    def row(self, step: int, values: Mapping[str, int | float]) -> None:
         content = [{"tag": _tag(name), "simple_value": float(value)} for name, value in values.items()]
         self._write(self.event(wall_time=time.time(), step=step, summary={"value": content}))
 
@@ -130,7 +130,7 @@ class WandbLogger(Logger):
             settings=wandb.Settings(init_timeout=WANDB_TIMEOUT_S),
         )
 
-    def row(self, step: int, values: Mapping[str, float]) -> None:
+    def row(self, step: int, values: Mapping[str, int | float]) -> None:
         self.run.log({_tag(name): value for name, value in values.items()}, step=step)
 
     def pictures(self, step: int, images: Mapping[str, Path]) -> None:
@@ -190,7 +190,7 @@ class Loggers:
         for guarded in self._guarded:
             guarded.call()  # opened now, so that what is wrong is told before the first step
 
-    def row(self, step: int, values: Mapping[str, float]) -> None:
+    def row(self, step: int, values: Mapping[str, int | float]) -> None:
         """Values of a step by name; a name without "/" is shown under "training" where names form groups."""
         told = {name: value for name, value in values.items() if name != "step"}
         self._each(lambda logger: logger.row(step, told))

@@ -27,9 +27,10 @@ WATCHED = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
 UNWATCHED = ("PMGS_RUN_FOLDER", "PYTEST_CURRENT_TEST")
 
 
-def total_loss(row: Mapping[str, float]) -> float:
-    """The sum of the loss terms of a history's row."""
-    return math.fsum(value for name, value in row.items() if name not in NOT_A_TERM)
+def total_loss(row: Mapping[str, int | float]) -> float:
+    """The sum of the loss terms of a history's row, NaN where it has none because the step was skipped."""
+    terms = [value for name, value in row.items() if name not in NOT_A_TERM]
+    return sum(terms) if terms else math.nan
 
 
 def memory_gib(device: torch.device | str = "cpu") -> float:
@@ -73,7 +74,7 @@ class Progress:
             )
         self.total, self.first_step, self.device = total, first_step, device
         self.scenes, self.targets = scenes, targets
-        self.measured: dict[str, float] = {}
+        self.measured: dict[str, int | float] = {}
         self._face: _Lines | _Bar = (
             _Lines(sink, every_s) if sink or not _is_watched() else _Bar(total, first_step, every_s)
         )
@@ -97,7 +98,7 @@ class Progress:
         if step >= self.total:
             self.close()
 
-    def _rates(self, seconds: float) -> dict[str, float]:
+    def _rates(self, seconds: float) -> dict[str, int | float]:
         rates = {"scenes_per_second": self.scenes / seconds}
         return rates if self.targets is None else {"images_per_second": self.targets / seconds, **rates}
 

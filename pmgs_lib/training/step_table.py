@@ -74,7 +74,7 @@ class StepTable:
         """The step of the last row, 0 where there is none."""
         return int(self._last.get("step", 0))
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
+    def write(self, step: int, values: Mapping[str, int | float]) -> None:
         """Append a row, or add `values` to the last one if that is of the same step. Raises OSError."""
         same = step == self.last_step and bool(self._last)
         cells = (self._last if same else {}) | {"step": str(step)} | {name: _text(v) for name, v in values.items()}
@@ -105,6 +105,8 @@ class StepTable:
             sibling.write_bytes(b"\n".join(rows) + b"\n")
         self._file.close()
         self._file, self.columns = AppendedFile(self.path), columns
+        has_last = end > self._start  # the last row is among those before `end`, and moved with them
+        self._start = self._file.size - (len(rows[-1]) + 1 if has_last else 0)
         return self._file.size
 
     def close(self) -> None:
@@ -125,5 +127,5 @@ def _rows_up_to(lines: list[bytes], width: int, last_step: int) -> list[bytes]:
     return kept
 
 
-def _text(value: float) -> str:
+def _text(value: int | float) -> str:
     return str(int(value)) if isinstance(value, Integral) else repr(float(value))

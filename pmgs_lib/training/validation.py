@@ -80,13 +80,13 @@ class Validator:
         self._table: StepTable | None = None
         self._scores: dict[str, dict[int, float]] = {}
 
-    def __call__(self, step: int, model: nn.Module) -> Mapping[str, float]:
+    def __call__(self, step: int, model: nn.Module) -> Mapping[str, int | float]:
         """Means over the scenes by metric, and the numbers of scored and skipped scenes, after `step` steps."""
         self.last_pictures = {}
         device = next(model.parameters()).device
         with _random_state_kept(device):
             means, ledger = self._evaluate(step, model, device)
-        values: dict[str, float] = {**means, "scored": len(ledger.scored), "skipped": len(ledger.skipped)}
+        values: dict[str, int | float] = {**means, "scored": len(ledger.scored), "skipped": len(ledger.skipped)}
         self._written(lambda: self._enter(step, values))
         for metric in CHOSEN_BY.keys() & means.keys():
             self._scores.setdefault(metric, {})[step] = means[metric]
@@ -105,7 +105,7 @@ class Validator:
                 return best
         return None
 
-    def _evaluate(self, step: int, model: nn.Module, device: torch.device) -> tuple[dict[str, float], Ledger]:
+    def _evaluate(self, step: int, model: nn.Module, device: torch.device) -> tuple[dict[str, int | float], Ledger]:
         if self._predicts_depth_only(model, device):
             return self._evaluate_depth(step, model, device)
 
@@ -115,7 +115,9 @@ class Validator:
         result = evaluate(GaussianMethod(model), self.dataset, self.protocol, device=str(device), on_scene=keep)
         return {name: value for name, value in result.means["overall"].items() if value is not None}, result.ledger
 
-    def _evaluate_depth(self, step: int, model: nn.Module, device: torch.device) -> tuple[dict[str, float], Ledger]:
+    def _evaluate_depth(
+        self, step: int, model: nn.Module, device: torch.device
+    ) -> tuple[dict[str, int | float], Ledger]:
         def keep(key: str, context: Views, depth: Tensor) -> None:
             self._keep(step, key, lambda: depth_picture(context, depth))
 
@@ -134,7 +136,7 @@ class Validator:
             if self._written(lambda: save_pixels(path, draw())):
                 self.last_pictures[f"validation/{key}"] = path
 
-    def _enter(self, step: int, values: Mapping[str, float]) -> None:
+    def _enter(self, step: int, values: Mapping[str, int | float]) -> None:
         """One more row; what the scores were before a resumed training is read back first."""
         if self._table is None:
             self._table = StepTable(self.folder / TABLE_FILE, self.first_step)
