@@ -1,9 +1,9 @@
 """`pmgs`: a table of verbs, each one call of a library function. Arguments are read off that function's signature.
 
-Parameters without a default and positional-only ones are arguments, the others options (`set_` is `--set`); `bool`
-is a flag, `Literal` a choice, a sequence an option that may be repeated. A configuration as parameter stands for its
-fields: an option each, with their descriptions, sequences as a list with commas. A text that comes back is printed, a
-number is the exit status.
+Parameters without a default and positional-only ones are arguments, `*names` one or more, the others options (`set_` is
+`--set`); `bool` is a flag, `Literal` a choice, a sequence an option that may be repeated. A configuration as parameter
+stands for its fields: an option each, with their descriptions, sequences as a list with commas. A text that comes back
+is printed, a number is the exit status.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from pmgs_lib.errors import PmgsError, RunError
 VERBS: dict[str, tuple[str, str]] = {
     "run": ("pmgs_lib.suite.commands:run", "bring an experiment up to date: execute what changed, make its pages"),
     "status": ("pmgs_lib.suite.commands:status", "state of each run of an experiment"),
+    "diff": ("pmgs_lib.suite.commands:diff", "two runs side by side: what they were made from, what came out"),
     "why": ("pmgs_lib.suite.commands:why", "why a run was executed, and the chain behind its numbers"),
     "report": ("pmgs_lib.suite.commands:report", "make an experiment's HTML pages"),
     "scenes": ("pmgs_lib.data.commands:scenes", "make embedded scenes"),
@@ -31,7 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "inspect": ("pmgs_lib.models.requirements:inspect", "look at a scene before spending time on it"),
     "render": ("pmgs_lib.export.commands:render", "Gaussians, depth, novel views and a video of a scene"),
     "models": ("pmgs_lib.models.commands:models", "the zoo: released models, their files, settings and numbers"),
-    "train": ("pmgs_lib.training.run:train_from_file", "train as a YAML file says"),
+    "train": ("pmgs_lib.training.commands:train", "train as a YAML file says, or go on where it was stopped"),
 }
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 
@@ -80,6 +81,9 @@ def _call(verb: str, function: Callable[..., Any], given: Sequence[str]) -> int:
     positional = [
         values.pop(name) for name, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_ONLY
     ]
+    for name, parameter in parameters.items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            positional += values.pop(name)
     result = function(*positional, **values)
     if isinstance(result, int):
         return result
@@ -100,7 +104,9 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter) -> None:
         settings |= {"action": "append", "type": typing.get_args(kind)[0], "default": []}
     elif kind is not bool:
         settings["type"] = kind if kind in (int, float, Path) else str
-    if required or parameter.kind is parameter.POSITIONAL_ONLY:
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        parser.add_argument(parameter.name, nargs="+", type=settings["type"])
+    elif required or parameter.kind is parameter.POSITIONAL_ONLY:
         parser.add_argument(parameter.name, **settings, **({} if required else {"nargs": "?"}))
     elif kind is bool:
         parser.add_argument(

@@ -10,7 +10,7 @@ NAMES = {
     "Project": "pmgs_lib.suite.project",
     "find_project": "pmgs_lib.suite.project",
     "make_plan": "pmgs_lib.suite.plan",
-    "run_experiment": "pmgs_lib.suite.engine",
+    "run_experiments": "pmgs_lib.suite.engine",
 }
 
 __getattr__, __dir__ = lazy_names(__name__, NAMES)

@@ -1,32 +1,106 @@
 """The suite's verbs as the command line calls them; arguments and options are read off the signatures."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
-from pmgs_lib.errors import ParameterError
-from pmgs_lib.suite.engine import GRAPH_FOLDER, run_experiment
-from pmgs_lib.suite.experiment import read_experiment
+from pmgs_lib.errors import DataError, ParameterError
+from pmgs_lib.suite.diff import diff_text
+from pmgs_lib.suite.dry_run import dry_run_text
+from pmgs_lib.suite.engine import run_experiments
+from pmgs_lib.suite.executors import LOCAL, ExecutorName, Resources
+from pmgs_lib.suite.experiment import argument_names, read_experiment, require_known
+from pmgs_lib.suite.jobs import GRAPH_FOLDER
+from pmgs_lib.suite.live import watch as watch_call
 from pmgs_lib.suite.pages import make_pages
 from pmgs_lib.suite.plan import Plan, make_plan
 from pmgs_lib.suite.project import Project, find_project
-from pmgs_lib.suite.status import status_table, why_different, why_run
+from pmgs_lib.suite.records import read_record
+from pmgs_lib.suite.status import status_table, whole_key, why_cell, why_different, why_run
+
+CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 
-def run(experiment: str, *, profile: str = "smoke", cores: int = 2, set_: Sequence[str] = ()) -> None:
-    """Bring all runs of an experiment up to date: only what changed is executed, then the report pages are made."""
-    run_experiment(find_project(), experiment, profile, cores, _given(set_), _say)
+def run(
+    *experiments: str,
+    profile: str = "smoke",
+    cores: int = 2,
+    executor: ExecutorName = LOCAL,
+    gpus: int | None = None,
+    jobs: int | None = None,
+    set_: Sequence[str] = (),
+    dry_run: bool = False,
+    allow_dirty: bool = False,
+) -> str | None:
+    """Bring all runs of one or more experiments up to date in one graph: only what changed is executed, equal runs
+    once; then the report pages are made. --dry-run says what would run, why, and what it would cost, and does nothing.
+
+    On this machine --cores and --gpus limit what goes on at a time (all GPUs by default); on a cluster --jobs does, and
+    `experiments/profiles/EXECUTOR/config.yaml` says how the cluster is used. The profile `full` wants a checkout
+    without changes; --allow-dirty goes on without and notes the changed files in every run.
+    """
+    project = find_project()
+    plans = make_plans(project, experiments, profile, _given(set_))
+    resources = Resources(executor, cores, gpus, jobs)
+    if dry_run:
+        return dry_run_text(project, plans, resources)
+    run_experiments(project, plans, resources, _say, allow_dirty)
+    return None
+
+
+def make_plans(project: Project, names: Sequence[str], profile: str, given: Mapping[str, Any]) -> list[Plan]:
+    """A plan for each experiment. An argument of `given` goes to the experiments that have it, and one must.
+
+    Raises ParameterError, or DataError that names what is missing for any of them.
+    """
+    files = list(dict.fromkeys(project.experiment_file(name) for name in names))
+    known = {file: argument_names(file) for file in files}
+    for name in given:
+        require_known(name, sorted(set().union(*known.values())), "argument")
+    plans, missing = [], []
+    for file in files:
+        experiment = read_experiment(file, {name: value for name, value in given.items() if name in known[file]})
+        try:
+            plans.append(make_plan(project, experiment, profile))
+        except DataError as fault:
+            missing.append(str(fault))
+    if missing:
+        raise DataError("\n".join(missing))
+    return plans
 
 
 def status(
-    experiment: str | None = None, /, *, profile: str | None = None, set_: Sequence[str] = (), verify: bool = False
+    experiment: str | None = None,
+    /,
+    *,
+    profile: str | None = None,
+    set_: Sequence[str] = (),
+    verify: bool = False,
+    watch: bool = False,
 ) -> str:
-    """State of each run of an experiment, the last one by default: done, stale, failed, running or missing."""
+    """State of each run of an experiment, the last one by default: done, stale, failed, running or missing.
+
+    --watch tells what runs since when, what is next and the time left while `pmgs run` goes on here, then the states;
+    --verify compares every result file with its digest.
+    """
     project = find_project()
+    if watch:
+        _watch(project)
     plan = _plan(project, experiment, profile, set_)
-    return f"{plan.experiment} ({plan.profile})\n{status_table(project, plan, verify)}"
+    return f"{plan.name}\n{status_table(project, plan, verify)}"
+
+
+def _watch(project: Project) -> None:
+    """On a terminal the table in place, elsewhere its first line whenever a second has changed more than times."""
+    shown = ""
+    for table in watch_call(project):
+        if sys.stdout.isatty():
+            _say(f"{CLEAR_SCREEN}{table}")
+        elif (summary := ";".join(table.splitlines()[0].split(";")[:1])) != shown:
+            shown = summary
+            _say(table.splitlines()[0])
 
 
 def why(
@@ -38,11 +112,37 @@ def why(
     profile: str | None = None,
     set_: Sequence[str] = (),
 ) -> str:
-    """Why a run (id or key) was executed or would be, with the chain behind it; of two keys, what tells them apart."""
+    """Why a run (id or key) was executed or would be, with the chain behind it; of two keys, what tells them apart.
+
+    RUN:METRIC, as in evaluate_tiny:psnr, is a number of a report: its value and the chain that made it.
+    """
     project = find_project()
     if other is not None:
         return why_different(project, None, run, other)
-    return why_run(project, _plan(project, experiment, profile, set_, holding=run), run)
+    plan = _plan(project, experiment, profile, set_, holding=run.partition(":")[0])
+    return why_cell(project, plan, run) if ":" in run else why_run(project, plan, run)
+
+
+def diff(
+    first: str,
+    second: str,
+    /,
+    *,
+    experiment: str | None = None,
+    profile: str | None = None,
+    set_: Sequence[str] = (),
+) -> str:
+    """Two runs (ids, keys or beginnings of keys) side by side: parameters, code, data, environment, metrics."""
+    project = find_project()
+    records, plan = [], None
+    for name in (first, second):
+        if len(list(project.runs.glob(f"{name}*/run.json"))) == 1:
+            key = whole_key(project, name)
+        else:
+            plan = _plan(project, experiment, profile, set_, holding=name)
+            key = plan.run(name).key
+        records.append(read_record(project.run_folder(key)))
+    return diff_text(project, plan, *records)
 
 
 def report(experiment: str | None = None, /, *, profile: str | None = None, set_: Sequence[str] = ()) -> str:

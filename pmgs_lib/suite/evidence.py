@@ -12,9 +12,19 @@ from pmgs_lib.suite.cells import code_cells, read_notebook
 from pmgs_lib.suite.closure import label_of, module_file
 from pmgs_lib.suite.plan import PlannedRun
 from pmgs_lib.suite.project import Project
-from pmgs_lib.suite.provenance import digest_code, digest_file
+from pmgs_lib.suite.provenance import digest_code, digest_data, digest_file
 from pmgs_lib.suite.recorder import END_FILE
-from pmgs_lib.suite.records import EXECUTED_FILE, WITNESS_FILE, Failure, read_json
+from pmgs_lib.suite.records import (
+    EXECUTED_FILE,
+    RUN_FILE,
+    WITNESS_FILE,
+    Failure,
+    damaged_files,
+    good_record,
+    read_json,
+)
+
+WRONG_HASH = "wrong hash"
 
 
 def find_fault(project: Project, run: PlannedRun, folder: Path) -> Failure | None:
@@ -74,6 +84,23 @@ def changed_code(project: Project, run: PlannedRun) -> Failure | None:
             return Failure("stale", f"library file {label} changed since the run was planned; run the experiment again")
     if digest_code(read_notebook(project.root / run.notebook)) != run.parts["notebook"]["code"]:
         return Failure("stale", f"{run.notebook} changed since the run was planned; run the experiment again")
+    return None
+
+
+def changed_input(project: Project, run: PlannedRun) -> Failure | None:
+    """What a run is about to read must be what its key names: external data, and all files of the runs it needs."""
+    for name, path in run.data.items():
+        digest = digest_data(project.root / path, name)
+        if digest != run.parts["data"][name]:
+            message = f"data `{name}` at {path} is {digest[:12]}, expected {run.parts['data'][name][:12]}"
+            return Failure(WRONG_HASH, f"{message}: it changed since the run was planned; run the experiment again")
+    for name, key in run.needs.items():
+        folder = project.run_folder(key)
+        record = good_record(folder)
+        damaged = [f"no good {RUN_FILE}"] if record is None else damaged_files(record)
+        if damaged:
+            message = f"needed run `{name}`: {', '.join(damaged)} in {project.shown(folder)} is not what that run made"
+            return Failure(WRONG_HASH, f"{message}; delete the folder and run the experiment again")
     return None
 
 

@@ -30,6 +30,7 @@ from pmgs_lib.suite.records import (  # noqa: E402
     EXECUTED_FILE,
     INPUT_FILE,
     JOB_FILE,
+    OUT_OF_MEMORY,
     OUTCOME_FILE,
     Failure,
     write_json,
@@ -37,6 +38,9 @@ from pmgs_lib.suite.records import (  # noqa: E402
 
 TRACEBACK_LINES = 30
 LONGEST_SOCKET_PATH = 100  # Unix sockets allow 107 bytes on Linux and 103 on macOS
+# NumPy raises a MemoryError of its own name, torch a RuntimeError for the CPU and OutOfMemoryError for a GPU.
+MEMORY_ERROR = re.compile(r"^\w*MemoryError$|OutOfMemoryError$")
+MEMORY_MESSAGE = re.compile(r"CUDA out of memory|DefaultCPUAllocator: (can't|not enough)")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -63,7 +67,9 @@ def execute(folder: Path, job: Mapping[str, Any]) -> Failure | None:
     except PapermillExecutionError as fault:
         trace = "\n".join("\n".join(fault.traceback).splitlines()[-TRACEBACK_LINES:])
         message = COLOUR.sub("", f"{fault.ename}: {fault.evalue}").strip().splitlines()
-        return Failure("cell error", message[0] if message else fault.ename, fault.cell_index, COLOUR.sub("", trace))
+        full = MEMORY_ERROR.search(fault.ename) or MEMORY_MESSAGE.search(str(fault.evalue))
+        kind = OUT_OF_MEMORY if full else "cell error"
+        return Failure(kind, message[0] if message else fault.ename, fault.cell_index, COLOUR.sub("", trace))
     except DeadKernelError:
         return Failure(
             "kernel died", "the kernel ended without a reply (killed, out of memory or a crash in native code)"

@@ -86,6 +86,16 @@ class Experiment(_Part):
 
 def read_experiment(path: Path, given: Mapping[str, Any] | None = None) -> Experiment:
     """An experiment file with `given` values for its arguments; ParameterError names the first field at fault."""
+    experiment = _read(path)
+    return experiment.model_copy(update={"arguments": _arguments(experiment, given or {})})
+
+
+def argument_names(path: Path) -> set[str]:
+    """What `--set` may give to an experiment."""
+    return set(_read(path).arguments)
+
+
+def _read(path: Path) -> Experiment:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as fault:
@@ -101,7 +111,7 @@ def read_experiment(path: Path, given: Mapping[str, Any] | None = None) -> Exper
         place = ".".join(str(part) for part in first["loc"])
         raise ParameterError(f"{path.name}: {place}: {first['msg']}; correct it") from None
     _check_names(experiment)
-    return experiment.model_copy(update={"arguments": _arguments(experiment, given or {})})
+    return experiment
 
 
 def _arguments(experiment: Experiment, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,16 @@ def exclusive(folder: Path, on_wait: Callable[[str], None] | None = None) -> Ite
         os.close(file)
 
 
+def try_lock(folder: Path) -> int | None:
+    """The open file that holds a folder's lock until it is closed, or None while somebody else holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    if _try(file, fcntl.LOCK_EX):
+        return file
+    os.close(file)
+    return None
+
+
 def is_held(folder: Path) -> bool:
     """Whether somebody holds the lock of a folder at this moment."""
     try:

@@ -19,6 +19,7 @@ STARTED_FILE = "started.json"
 EXECUTED_FILE = "executed.ipynb"
 EXECUTED_PAGE = "executed.html"
 STOPPED = "stopped"  # the kind of failure that is no fault of the run
+OUT_OF_MEMORY = "out of memory"
 METRICS_FILE = "metrics.json"
 # Files of a run's folder that are no result of it.
 BOOKKEEPING = {RUN_FILE, FAILURE_FILE, STARTED_FILE, EXECUTED_PAGE}
@@ -57,6 +58,16 @@ class RunRecord:
     @property
     def seconds(self) -> float:
         return self.content["seconds"]
+
+    @property
+    def retried(self) -> list[dict[str, str]]:
+        """Cause and message of each attempt before the one that succeeded."""
+        return self.content.get("retried", [])
+
+    @property
+    def bytes_made(self) -> int:
+        """Size of all result files."""
+        return sum(entry["bytes"] for entry in self.content["made"].values())
 
     @cached_property
     def metrics(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The run contract: one notebook, one key, one folder, and `run.json` last and only on success.
 
-    python -m pmgs_lib.suite.run PLAN.json KEY --receipt FILE
+    python -m pmgs_lib.suite.run PLAN.json KEY --receipt FILE --gpus 0,1
 
 The runner holds the folder's lock, starts papermill in a process of its own, watches it, believes only evidence, and
 ends every process that the run has started before it says how the run ended.
@@ -9,13 +9,14 @@ ends every process that the run has started before it says how the run ended.
 import argparse
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ from typing import Any
 
 from pmgs_lib.errors import PmgsError, RunError
 from pmgs_lib.suite.environment import job_environment, versions
-from pmgs_lib.suite.evidence import changed_code, find_fault, first_uncounted
+from pmgs_lib.suite.evidence import changed_code, changed_input, find_fault, first_uncounted
 from pmgs_lib.suite.locks import LOCK_FILE, exclusive
 from pmgs_lib.suite.plan import Plan, PlannedRun
 from pmgs_lib.suite.processes import end_processes_of
@@ -46,7 +47,10 @@ from pmgs_lib.suite.records import (
     read_json,
     write_json,
 )  # fmt: skip
+from pmgs_lib.suite.slots import gpu_slots
+from pmgs_lib.suite.transient import PAUSE_S, cluster_job, earlier_attempts, retries_left, transient_cause
 
+GPU_FOLDER = ".graph/gpus"
 RUNNER_LOG = "runner.log"
 TRACEBACK_LINES = 30
 
@@ -55,21 +59,18 @@ class Stopped(BaseException):
     """A signal asked this run to end."""
 
 
-def perform(project: Project, plan: Plan, run: PlannedRun) -> RunRecord:
-    """Execute a run unless a good `run.json` of its key exists. RunError, in one line, when it did not succeed."""
+def perform(project: Project, plan: Plan, run: PlannedRun, gpus: Sequence[str] = ()) -> RunRecord:
+    """Execute a run unless a good `run.json` of its key exists. RunError, in one line, when it did not succeed.
+
+    `gpus` names the devices of this machine that runs share; without any, a run sees what its shell sees.
+    """
     folder = project.run_folder(run.key)
     with exclusive(folder):
         record = good_record(folder)
         if record is not None:
             return record
         end_processes_of(folder)  # leftovers of a runner that was killed
-        _clean(folder)
-        started = time.time()
-        header = {"key": run.key, "id": run.id, "notebook": run.notebook, "started": _clock(started)}
-        header |= {"experiment": plan.experiment, "profile": plan.profile}
-        write_json(folder / STARTED_FILE, {**header, "pid": os.getpid()})
-        failure = _attempt(project, run, folder)
-        header |= {"finished": _clock(time.time()), "seconds": round(time.time() - started, 3)}
+        header, failure = _attempts(project, run, _header(plan, run), gpus)
         if failure is not None:
             write_json(folder / FAILURE_FILE, {**header, **asdict(failure)})
             raise RunError(failure_line(project, run, failure))
@@ -81,6 +82,32 @@ def perform(project: Project, plan: Plan, run: PlannedRun) -> RunRecord:
         return RunRecord(folder, content)
 
 
+def _header(plan: Plan, run: PlannedRun) -> dict[str, Any]:
+    header = {"key": run.key, "id": run.id, "notebook": run.notebook, "host": platform.node()}
+    header |= {"experiment": plan.experiment, "profile": plan.profile} | cluster_job()
+    return header | ({"uncommitted": list(plan.changed_files)} if plan.changed_files else {})
+
+
+def _attempts(
+    project: Project, run: PlannedRun, header: dict[str, Any], gpus: Sequence[str]
+) -> tuple[dict[str, Any], Failure | None]:
+    """Try, and again only for a listed cause, each time from an empty folder. Returns the last attempt's times."""
+    folder = project.run_folder(run.key)
+    retried, pause_s = earlier_attempts(folder), 0.0
+    while True:
+        _clean(folder)
+        began = time.time()
+        header |= {"started": _clock(began), "retried": retried}
+        write_json(folder / STARTED_FILE, {**header, "pid": os.getpid()})
+        failure = _attempt(project, run, gpus, pause_s)
+        header |= {"finished": _clock(time.time()), "seconds": round(time.time() - began - pause_s, 3)}
+        cause = failure and transient_cause(failure)
+        if cause is None or not retries_left(retried):
+            return header, failure
+        retried = [*retried, {"cause": cause, "message": failure.message}]
+        pause_s = PAUSE_S * len(retried)
+
+
 def failure_line(project: Project, run: PlannedRun, failure: Failure) -> str:
     """One line that says which run failed, where, why, and where to look."""
     folder = project.run_folder(run.key)
@@ -88,16 +115,20 @@ def failure_line(project: Project, run: PlannedRun, failure: Failure) -> str:
     return f"run `{run.id}` ({run.notebook}): {failure.line()}; see {project.shown(look)}"
 
 
-def _attempt(project: Project, run: PlannedRun, folder: Path) -> Failure | None:
+def _attempt(project: Project, run: PlannedRun, gpus: Sequence[str], pause_s: float) -> Failure | None:
     """Everything between the lock and the verdict. Whatever happens, no process of the run outlives it."""
+    folder = project.run_folder(run.key)
     scratch = Path(tempfile.mkdtemp(prefix="pmgs-"))
     try:
         with stoppable():
-            return (
-                changed_code(project, run)
-                or _execute(project, run, folder, scratch)
-                or find_fault(project, run, folder)
-            )
+            time.sleep(pause_s)
+            with gpu_slots(project.runs / GPU_FOLDER, gpus, run.gpu) as devices:
+                return (
+                    changed_code(project, run)
+                    or changed_input(project, run)
+                    or _execute(project, run, scratch, devices)
+                    or find_fault(project, run, folder)
+                )
     except Stopped as signalled:
         return Failure(STOPPED, f"{signalled} asked this run to end", first_uncounted(folder))
     except PmgsError as fault:
@@ -107,12 +138,13 @@ def _attempt(project: Project, run: PlannedRun, folder: Path) -> Failure | None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _execute(project: Project, run: PlannedRun, folder: Path, scratch: Path) -> Failure | None:
+def _execute(project: Project, run: PlannedRun, scratch: Path, devices: Mapping[str, str]) -> Failure | None:
+    folder = project.run_folder(run.key)
     job = {
         "notebook": run.notebook,
         "parameters": run.parameters,
         "cell_timeout_s": run.cell_timeout_s,
-        "environment": job_environment(project, run, folder, scratch),
+        "environment": job_environment(project, run, folder, scratch) | devices,
     }
     write_json(folder / JOB_FILE, job)
     command = [sys.executable, "-m", "pmgs_lib.suite.execute", project.shown(folder)]
@@ -204,11 +236,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("plan", type=Path)
     parser.add_argument("key")
     parser.add_argument("--receipt", type=Path, help="file to write when the run is there: what an engine waits for")
+    parser.add_argument("--gpus", default="", help="devices that the runs of this machine share, with commas between")
     given = parser.parse_args(arguments)
     project = Project(Path.cwd())
     try:
         plan = Plan.from_json(given.plan.read_text(encoding="utf-8"))
-        record = perform(project, plan, plan.run(given.key))
+        record = perform(project, plan, plan.run(given.key), [name for name in given.gpus.split(",") if name])
     except PmgsError as fault:
         sys.stderr.write(f"{fault}\n")
         return 1

@@ -5,6 +5,7 @@ from typing import Any
 
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.suite.locks import is_held
+from pmgs_lib.suite.metric_paths import find_metric
 from pmgs_lib.suite.plan import Plan, PlannedRun
 from pmgs_lib.suite.project import Project
 from pmgs_lib.suite.provenance import Parts, canonical_json, differences
@@ -17,15 +18,18 @@ from pmgs_lib.suite.records import (
     damaged_files,
     good_record,
     read_json,
+    read_record,
 )
 
 
-def state_of(project: Project, plan: Plan, run: PlannedRun) -> tuple[str, str]:
-    """One word for a run, and what there is to say about it."""
+def state_of(
+    project: Project, plan: Plan, run: PlannedRun, records: Sequence[RunRecord] | None = None
+) -> tuple[str, str]:
+    """One word for a run, and what there is to say about it. `records`: all good runs, where they are read already."""
     folder = project.run_folder(run.key)
     record = good_record(folder)
     if record is not None:
-        return "done", f"{record.seconds:.1f} s, {record.content['finished'][:19]}"
+        return "done", f"{record.seconds:.1f} s, {record.content['finished'][:19]}{_retries(record)}"
     if is_held(folder):
         return "running", f"since {(read_json(folder / STARTED_FILE) or {}).get('started', 'now')[:19]}"
     failure = read_json(folder / FAILURE_FILE)
@@ -33,10 +37,15 @@ def state_of(project: Project, plan: Plan, run: PlannedRun) -> tuple[str, str]:
         return ("stopped" if failure["kind"] == STOPPED else "failed"), f"{failure['kind']}: {failure['message']}"
     if (folder / STARTED_FILE).exists():
         return "interrupted", "its runner was killed; the next call cleans up"
-    old = earlier_record(project, plan, run)
+    old = earlier_record(project, plan, run, records)
     if old is not None:
         return "stale", _in_short(differences(old.parts, run.parts, parts_lookup(project, plan)), run.id)
     return "missing", "not run yet"
+
+
+def _retries(record: RunRecord) -> str:
+    causes = ", ".join(entry["cause"] for entry in record.retried)
+    return f", attempt {len(record.retried) + 1} after {causes}" if causes else ""
 
 
 def _in_short(changes: Sequence[str], run_id: str) -> str:
@@ -49,8 +58,9 @@ def _in_short(changes: Sequence[str], run_id: str) -> str:
 def status_table(project: Project, plan: Plan, verify: bool = False) -> str:
     """A line a run: id, state, key, notebook, remark. `verify` compares every result file with its digest."""
     rows = [("run", "state", "key", "notebook", "remark")]
+    records = list(all_records(project))
     for run in plan.runs:
-        state, remark = state_of(project, plan, run)
+        state, remark = state_of(project, plan, run, records)
         if verify and state == "done":
             damaged = damaged_files(good_record(project.run_folder(run.key)))
             state, remark = ("damaged", ", ".join(damaged)) if damaged else (state, f"{remark}, verified")
@@ -74,10 +84,29 @@ def why_run(project: Project, plan: Plan, name: str) -> str:
     )
 
 
+def why_cell(project: Project, plan: Plan, cell: str) -> str:
+    """A number of a report, RUN:METRIC, and the chain it comes from: notebook, parameters, data, code, environment.
+
+    METRIC is a path in the run's metrics; steps may be left out (see `find_metric`). RunError when the run as it would
+    be now has not succeeded: then no number of it is to be believed.
+    """
+    name, _, metric = cell.partition(":")
+    run = plan.run(name)
+    record = read_record(project.run_folder(run.key))
+    path, value = find_metric(record.metrics, metric, f"{plan.experiment}: run `{run.id}`")
+    content = record.content
+    made = f"made {content['finished'][:19]} in {record.seconds:.1f} s on {content['device']}{_retries(record)}"
+    versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items() if version)
+    uncommitted = content.get("uncommitted", [])
+    lines = [f"{run.id}:{path} = {canonical_json(value)}", f"{made}; {versions}"]
+    lines += [f"from a checkout with changes, allowed: {', '.join(uncommitted)}"] if uncommitted else []
+    return "\n".join([*lines, "", *_chain(project, plan, run)])
+
+
 def why_different(project: Project, plan: Plan | None, first: str, second: str) -> str:
     """What distinguishes two runs, given by key or by the beginning of it."""
     lookup = parts_lookup(project, plan)
-    parts = [lookup(_whole_key(project, key)) for key in (first, second)]
+    parts = [lookup(whole_key(project, key)) for key in (first, second)]
     return "\n".join(differences(parts[0], parts[1], lookup)) or f"{first} and {second} are the same run"
 
 
@@ -92,11 +121,13 @@ def parts_lookup(project: Project, plan: Plan | None) -> Callable[[str], Parts |
     return parts_of
 
 
-def earlier_record(project: Project, plan: Plan, run: PlannedRun) -> RunRecord | None:
+def earlier_record(
+    project: Project, plan: Plan, run: PlannedRun, records: Sequence[RunRecord] | None = None
+) -> RunRecord | None:
     """The last good run of that notebook and id with another key, from the same experiment and profile if any."""
     others = [
         record
-        for record in all_records(project)
+        for record in (all_records(project) if records is None else records)
         if record.id == run.id and record.key != run.key and record.content["notebook"] == run.notebook
     ]
     same = (plan.experiment, plan.profile)
@@ -138,7 +169,8 @@ def _parameters(values: dict[str, Any]) -> str:
     return ", ".join(f"{name}={canonical_json(value)}" for name, value in values.items()) or "none"
 
 
-def _whole_key(project: Project, beginning: str) -> str:
+def whole_key(project: Project, beginning: str) -> str:
+    """The key of the one good run whose key begins so."""
     found = sorted(path.name for path in project.runs.glob(f"{beginning}*") if good_record(path))
     if len(found) != 1:
         raise ParameterError(f"key {beginning!r}: {len(found)} good runs begin so, expected one; give more of the key")

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import yaml
 
-from pmgs_lib.suite.engine import runs_to_do
+from pmgs_lib.suite.jobs import runs_to_do
 from pmgs_lib.suite.records import all_records
 
 SAVE = "from pmgs_lib.suite import current_run\nrun = current_run()"
@@ -82,7 +82,7 @@ def test_from_nothing_to_done_to_one_change(small):
     because = "needed run `b` changed (parameter `extra`: 0 -> 1)"
     assert small.pmgs("why", "report").stdout.startswith(f"report: stale, {because}\nbecause {because}  (since runs/")
     third = small.pmgs("run", "toy")
-    assert third.stdout.splitlines()[0] == "toy (smoke): 2 of 3 runs to do"
+    assert re.match(r"toy \(smoke\): 2 of 3 runs to do, about \d+ s\n", third.stdout)
     assert counts(small, "ab") == [1, 2]
     assert "because parameter `extra`: 0 -> 1  (since runs/" in small.pmgs("why", "b").stdout
     keys = [record.key for record in all_records(small) if record.id == "b"]
@@ -180,7 +180,7 @@ def kill_at_random(small, seed: int, count: int) -> None:
         driver.communicate(timeout=90)
     done = small.pmgs("run", "toy")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    assert runs_to_do(small, small.plan()) == []
+    assert runs_to_do(small, [small.plan()]) == {}
     for run in small.plan().runs:
         folder = small.run_folder(run.key)
         assert json.loads((folder / "metrics.json").read_text()) == {"length": len(run.needs)}
