@@ -1,8 +1,5 @@
 """A table of steps survives a kill at any byte and a full disk, and a resumed one equals an uninterrupted one."""
 
-import resource
-from contextlib import contextmanager
-
 import pandas as pd
 import pytest
 
@@ -25,17 +22,6 @@ def write(path, steps, first_step=0) -> bytes:
         table.write(step, values(step))
     table.close()
     return path.read_bytes()
-
-
-@contextmanager
-def full_disk(after_bytes: int):
-    """Files cannot grow beyond this size; the write that would do so is cut in its middle, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (after_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_every_digit_comes_back(tmp_path):
@@ -90,7 +76,7 @@ def test_a_second_row_of_a_step_adds_to_the_first_also_after_a_resume(tmp_path):
     assert (tmp_path / "t.csv").read_text() == "step,loss,psnr,ssim\n1,1.0,,\n2,0.5,20.0,0.25\n3,0.25,,\n"
 
 
-def test_a_full_disk_takes_no_row_that_was_there_and_leaves_no_half_row(tmp_path):
+def test_a_full_disk_takes_no_row_that_was_there_and_leaves_no_half_row(tmp_path, full_disk):
     table = StepTable(tmp_path / "t.csv")
     for step in range(1, 4):
         table.write(step, {"loss": 1 / 3})
