@@ -41,7 +41,7 @@ def depth_gradient_l1(
     check_shapes("depth_gradient_l1", prediction, target)
     if prediction.ndim < 2:
         raise ParameterError(f"depth_gradient_l1: depth has shape {tuple(prediction.shape)}, expected (..., h, w)")
-    difference, known = _difference(SPACES[space], prediction, target)
+    difference, known = _difference(SPACES[_checked("depth_gradient_l1", space)], prediction, target)
     total = difference.new_zeros(())
     for axis in (-1, -2):
         size = difference.shape[axis] - 1

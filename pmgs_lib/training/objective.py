@@ -12,7 +12,7 @@ from pmgs_lib.losses import DepthGradientLoss, DepthLoss, PhotometricLoss, Point
 from pmgs_lib.models.base import Prediction
 from pmgs_lib.pointmaps.base import PointmapSource
 from pmgs_lib.training.config import ObjectiveConfig
-from pmgs_lib.training.pictures import draw_targets
+from pmgs_lib.training.drawing import draw_targets
 from pmgs_lib.views import Example, Views
 
 # A number a scene: the grammar of every term.

@@ -52,3 +52,14 @@ def test_shapes_that_would_broadcast_are_refused():
 def test_unusable_options_are_refused(options):
     with pytest.raises(ParameterError, match="PhotometricLoss"):
         PhotometricLoss(**options)
+
+
+@pytest.mark.parametrize("options", [{}, {"error": "l1"}, {"largest_squared_error": 0.2}])
+def test_each_item_is_measured_by_itself(options, rng):
+    prediction, target = (torch.rand(3, 2, 3, 6, 6, generator=rng) for _ in range(2))
+    loss = PhotometricLoss(**options)
+    alone = torch.stack([loss(p, t) for p, t in zip(prediction, target, strict=True)])
+    assert_close(loss.per_item(prediction, target), alone)
+    assert_close(loss.per_item(prediction[[2, 0, 1]], target[[2, 0, 1]]), alone[[2, 0, 1]])
+    if "largest_squared_error" not in options:
+        assert_close(alone.mean(), loss(prediction, target))
