@@ -48,7 +48,7 @@ from pmgs_lib.data.scene_source import pick_scene
 from pmgs_lib.data.scenes import FAR, NEAR
 from pmgs_lib.evaluation.methods import render_output
 from pmgs_lib.export import SaveSettings, read_ply, reconstruct, save_reconstruction
-from pmgs_lib.models import load_checkpoint
+from pmgs_lib.models import load_for_size
 from pmgs_lib.suite import current_run
 from pmgs_lib.ui import plot_depths, plots
 from pmgs_lib.views import Example
@@ -77,7 +77,7 @@ run.save_figure(plots.plot_views(context, [f"frame {frame}" for frame in context
 
 # %%
 chosen = run.resolve(weights) if Path(weights).suffix else weights
-made = reconstruct(load_checkpoint(chosen, device=device), context, name=weights)
+made = reconstruct(load_for_size(chosen, height, width, device=device), context, name=weights)
 print(f"{made.seconds:.2f} s on {made.device}: {made.gaussians.count:,} Gaussians from {context.count} pictures")
 made.gaussians
 

@@ -21,7 +21,7 @@
 # |---|---|
 # | You learn | what a method does inside and outside the span of its inputs |
 # | Needs | weights; scenes from `10_make_scenes`, or none |
-# | Leaves | `metrics.json`, a row a target view in `artifacts/targets.csv`, pictures |
+# | Leaves | `metrics.json`, a row a target view in `artifacts/targets.csv`, pictures, those of the worst scenes among them |
 # | Time | about ten seconds for six scenes on two CPU cores |
 
 # %% tags=["parameters"]
@@ -30,14 +30,17 @@ protocol: str = "embedded-smoke"  # name of a protocol, e.g. "depthsplat-re10k-2
 every: int = 1  # score each n-th scene only: a quick look, marked NOT COMPARABLE
 weights: str = "depthsplat-tiny"  # a model that ships with the library, or a checkpoint
 label: str = "DepthSplat tiny"  # how the report calls this row
+worst: int = 3  # pictures of so many scenes with the lowest PSNR
+lpips_weights: str = ""  # VGG-16 of torchvision, a file; empty: where torch keeps it
+device: str = "cpu"  # or "cuda"
 
 # %%
 import pandas as pd
 
 from pmgs_lib.data import load_protocol, make_scenes, open_dataset
-from pmgs_lib.evaluation import evaluate
+from pmgs_lib.evaluation import WorstScenes, evaluate, load_lpips
 from pmgs_lib.evaluation.methods import ExactDepth, GaussianMethod, NearestInput
-from pmgs_lib.models import load_checkpoint, read_card
+from pmgs_lib.models import load_for_size, weight_facts
 from pmgs_lib.suite import current_run
 from pmgs_lib.ui import plots
 
@@ -71,30 +74,33 @@ print(f"protocol {rules.name}, {rules.expected.scenes} scenes, digest {rules.dig
 
 # %%
 chosen = run.resolve(weights) if weights.endswith(".safetensors") else weights
-model, trained_steps = load_checkpoint(chosen), read_card(chosen).get("trained_steps")
+facts = weight_facts(chosen)
+model = load_for_size(chosen, rules.height, rules.width, device=device)
 methods = [NearestInput(), ExactDepth(), GaussianMethod(model, name=label)]
 
 # %% [markdown]
 # ## Evaluate
 
 # %%
-pictures = {}
+lpips = load_lpips(run.resolve(lpips_weights) if lpips_weights else None)
+first, looked_at = {}, WorstScenes(worst)
 results = []
 for method in methods:
 
-    def keep(key, example, output, name=method.name):
-        pictures.setdefault(key, (example, {}))[1][name] = output
+    def keep(key, example, output, name=method.name, control=method.control):
+        first.setdefault(name, (key, example, output))
+        if not control:
+            looked_at.keep(key, example, output)
 
-    results.append(evaluate(method, dataset, rules, on_scene=keep))
+    results.append(evaluate(method, dataset, rules, device=device, lpips_network=lpips, on_scene=keep))
 
 # %%
 # NBVAL_CHECK_OUTPUT
 account = results[-1].ledger
 print(f"{len(account.listed)} listed = {len(account.scored)} scored + {len(account.skipped)} skipped")
-for result in (found for found in results if found.scores):
-    print(
-        f"{result.method}: {result.means['inside']['psnr']:.1f} dB inside, {result.means['outside']['psnr']:.1f} dB outside"
-    )
+for result in (scored for scored in results if scored.scores):
+    found = {split: means["psnr"] for split, means in result.means.items() if split != "overall" and means["psnr"]}
+    print(f"{result.method}: {', '.join(f'{value:.1f} dB {split}' for split, value in found.items())}")
 
 # %% [markdown]
 # Means over target views and then over scenes; "inside" lies between the input views, "outside" beyond them, where a method
@@ -116,11 +122,21 @@ table.round(3)
 # are what the numbers above measure.
 
 # %%
-example, outputs = pictures[account.scored[0]]
+key, example, _ = first[label]
+outputs = {name: output for name, (shown, _, output) in first.items() if shown == key}
 run.save_figure(plots.plot_comparison(example, outputs, target=example.target.count - 1), "outside")
 
 # %%
 run.save_figure(plots.plot_comparison(example, outputs, target=0), "inside")
+
+# %% [markdown]
+# The scenes with the lowest PSNR, each by its last target: what a mean hides.
+
+# %%
+for place, (key, value, shown, output) in enumerate(looked_at.scenes, start=1):
+    print(f"{place}. {key}: {value:.2f} dB")
+    figure = plots.plot_comparison(shown, {label: output}, target=shown.target.count - 1)
+    run.save_figure(figure, f"worst-{place}")
 
 # %%
 for name, reasons in results[-1].missing.items():
@@ -130,7 +146,9 @@ for name, reasons in results[-1].missing.items():
 pd.concat([result.to_frame().assign(method=result.method) for result in results]).to_csv(
     run.artifact("targets.csv"), index=False
 )
-run.save_metrics({"trained_steps": trained_steps, "results": [result.to_json() for result in results]})
+run.save_metrics({"weights": facts, "trained_steps": facts["trained_steps"]})
+run.save_metrics({"worst": [{"scene": key, "psnr": value} for key, value, _, _ in looked_at.scenes]})
+run.save_metrics({"results": [result.to_json() for result in results]})
 
 # %% [markdown]
 # **Limits.** A handful of small scenes: differences of a few hundredths of a decibel mean nothing here. LPIPS needs VGG weights

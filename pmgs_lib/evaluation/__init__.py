@@ -24,6 +24,7 @@ NAMES = {
     "Ledger": "pmgs_lib.evaluation.ledger",
     "MethodOutput": "pmgs_lib.evaluation.methods",
     "evaluate": "pmgs_lib.evaluation.benchmark",
+    "WorstScenes": "pmgs_lib.evaluation.worst",
     "EvaluationResult": "pmgs_lib.evaluation.results",
 }
 

@@ -11,7 +11,7 @@ from pmgs_lib.views import Example
 
 @dataclass
 class WorstScenes:
-    """The `most` scenes with the lowest mean PSNR over their targets so far; give `keep` to `evaluate(on_scene=...)`."""
+    """The `most` scenes with the lowest mean PSNR over their targets so far; `evaluate(on_scene=...)` calls `keep`."""
 
     most: int = 3
     _kept: list[tuple[float, int, str, Example, MethodOutput]] = field(default_factory=list, repr=False)

@@ -19,16 +19,19 @@ DIGESTS = Path(__file__).with_name("protocol_digests.json")
 
 @dataclass(frozen=True)
 class Trained:
-    """How weights must have been trained that nobody publishes. model: its name in the zoo. steps: of the last stage.
+    """How weights must have been trained that nobody publishes, as the recipe of that name says; of one stage.
 
-    pointmap_weight: of PM-Loss, 0 for none; None: either.
+    config: fields of the network's configuration by dotted name. start: weights of the zoo that it started from.
+    pointmap_weight: of PM-Loss.
     """
 
-    model: str
+    recipe: str
+    config: Mapping[str, Any]
     protocol: str
     steps: int
     batch_size: int
-    pointmap_weight: float | None = None
+    start: str | None = None
+    pointmap_weight: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Requirement:
     @property
     def needs(self) -> str:
         """In words, for a cell that was not run."""
-        weights = f"weights {self.weights}" if self.weights else f"a training of {self.trained.model}"
+        weights = f"weights {self.weights}" if self.weights else f"a training by recipe {self.trained.recipe}"
         trained = self.trained
         how = "" if trained is None else f" ({trained.steps:,} steps, batch {trained.batch_size}, {trained.protocol})"
         scenes = PUBLISHED[self.protocol]["expected"]["scenes"]
@@ -123,7 +126,7 @@ def _measured_otherwise(result: Mapping[str, Any], protocol: str) -> str | None:
 def _other_weights(weights: Mapping[str, Any], required: Requirement) -> str | None:
     name, training = weights.get("model"), weights.get("training")
     if required.trained is not None:
-        return _trained_otherwise(training, required.trained)
+        return _trained_otherwise(weights, required.trained)
     if training is not None:
         return f"weights trained here, the row is about the released {required.weights}"
     if name != required.weights:
@@ -133,16 +136,21 @@ def _other_weights(weights: Mapping[str, Any], required: Requirement) -> str | N
     return f"{name}: {required.differs}" if required.differs else None
 
 
-def _trained_otherwise(training: Mapping[str, Any] | None, wanted: Trained) -> str | None:
+def _trained_otherwise(weights: Mapping[str, Any], wanted: Trained) -> str | None:
+    training = weights.get("training")
     if training is None:
-        return f"weights that were not trained here, expected {wanted.model} trained as the paper says"
-    facts = ("model", "protocol", "steps", "batch_size", "pointmap_weight")
-    differing = [
-        f"{fact} {training.get(fact)} instead of {getattr(wanted, fact)}"
-        for fact in facts
-        if getattr(wanted, fact) is not None and training.get(fact) != getattr(wanted, fact)
-    ]
+        return f"weights that were not trained here, the row is about a training by recipe {wanted.recipe}"
+    facts = ("protocol", "steps", "batch_size", "start", "pointmap_weight")
+    pairs = {fact: (training.get(fact), getattr(wanted, fact)) for fact in facts}
+    pairs |= {name: (_within(weights.get("config"), name), value) for name, value in wanted.config.items()}
+    differing = [f"{name} {found} instead of {value}" for name, (found, value) in pairs.items() if found != value]
     return f"trained otherwise: {', '.join(differing)}" if differing else None
+
+
+def _within(config: Any, dotted: str) -> Any:
+    for name in dotted.split("."):
+        config = config.get(name) if isinstance(config, Mapping) else None
+    return config
 
 
 @lru_cache(maxsize=1)

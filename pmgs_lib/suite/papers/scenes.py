@@ -67,11 +67,10 @@ class SortableTable:
         body = "".join(self._row(label, values) for label, values in self.frame.iterrows())
         mark = f"sort-{hashlib.sha256((self.caption + body).encode()).hexdigest()[:12]}"
         caption = escape(self.caption)
-        return (
-            f'<div role="region" aria-label="{caption}" tabindex="0" style="{FRAME}">'
-            f'<table id="{mark}" style="{TABLE}"><caption style="text-align:left">{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
-            f"</table></div><script>{SCRIPT % mark}</script>"
-        )
+        region = f'<div role="region" aria-label="{caption}" tabindex="0" style="{FRAME}">'
+        shown = f'<caption style="text-align:left">{caption}</caption><thead><tr>{head}</tr></thead>'
+        table = f'<table id="{mark}" style="{TABLE}">{shown}<tbody>{body}</tbody></table>'
+        return f"{region}{table}</div><script>{SCRIPT % mark}</script>"
 
     def _row(self, label: object, values: Any) -> str:
         cells = "".join(self._cell(value) for value in values)
