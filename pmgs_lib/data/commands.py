@@ -20,10 +20,14 @@ def scenes(
     height: int = 256,
     width: int = 448,
     overwrite: bool = False,
+    workers: int = 0,
 ) -> str:
-    """Make embedded scenes as chunk files under the folder OUTPUT: scene i follows from the seed and i alone."""
+    """Make embedded scenes as chunk files under the folder OUTPUT: scene i follows from the seed and i alone.
+
+    With many cores, --workers as many makes as many scenes side by side.
+    """
     size = {"frames": frames, "height": height, "width": width}
-    keys = make_scenes(seed, count=count, folder=output, split=split, overwrite=overwrite, **size)
+    keys = make_scenes(seed, count=count, folder=output, split=split, overwrite=overwrite, workers=workers, **size)
     return f"{output}/{split}: {len(keys)} scenes of {frames} frames, {keys[0]} to {keys[-1]}"
 
 

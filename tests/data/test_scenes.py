@@ -252,6 +252,14 @@ def test_scenes_come_back_from_their_chunks(tmp_path):
         make_scenes(6, count=1, folder=tmp_path, split="train", frames=2, height=64, width=112)
 
 
+def test_worker_processes_write_the_same_files(tmp_path):
+    written = []
+    for workers in (0, 1):
+        make_scenes(77, count=2, folder=tmp_path / str(workers), frames=2, height=32, width=56, workers=workers)
+        written.append([path.read_bytes() for path in sorted((tmp_path / str(workers)).rglob("*.torch"))])
+    assert written[0] and written[0] == written[1]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"seed": -1}, {"frames": 0}, {"frames": 1000}, {"height": 4}, {"width": 9000}, {"height": 64, "width": 448}],

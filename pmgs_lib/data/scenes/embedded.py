@@ -11,13 +11,15 @@ every pixel has a surface and a depth.
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.data.chunks import ChunkScene, encode_jpeg
@@ -115,22 +117,47 @@ def make_scenes(
     width: int = NATIVE_WIDTH,
     scenes_per_chunk: int = 8,
     overwrite: bool = False,
+    workers: int = 0,
 ) -> list[str]:
     """Write `count` embedded scenes as chunk files with exact depth under `folder/split`; returns their keys.
 
     Scene i is `make_scene(scene_seed(seed, i))`. Pictures are JPEG of quality 95 without chroma subsampling. The index
-    is written last; a folder that already holds a dataset is refused unless `overwrite`.
+    is written last; a folder that already holds a dataset is refused unless `overwrite`. workers: processes that make
+    scenes side by side, with one thread each; 0 makes one after the other with all threads, which is slower on many
+    cores since half the work of a scene has one thread only. The files are the same.
     """
-    if count < 1:
-        raise ParameterError(f"make_scenes: count is {count}: expected at least 1 scene")
+    if count < 1 or workers < 0:
+        raise ParameterError(f"make_scenes: count {count}, workers {workers}: expected at least 1 and at least 0")
     seeds = [scene_seed(seed, index) for index in range(count)]
     _check_request(seeds[0], frames, height, width)
+    scenes = DataLoader(
+        _StoredScenes(seeds, frames, height, width),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,  # numba's threads do not survive a fork
+        worker_init_fn=_with_one_thread,
+    )
+    return list(write_scenes(folder, split, iter(scenes), scenes_per_chunk=scenes_per_chunk, overwrite=overwrite))
 
-    def stored() -> Iterator[ChunkScene]:
-        for number in seeds:
-            yield _stored(make_scene(number, frames=frames, height=height, width=width))
 
-    return list(write_scenes(folder, split, stored(), scenes_per_chunk=scenes_per_chunk, overwrite=overwrite))
+@dataclass(frozen=True)
+class _StoredScenes(Dataset[ChunkScene]):
+    """Scenes as they are written, made when they are asked for."""
+
+    seeds: Sequence[int]
+    frames: int
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __getitem__(self, index: int) -> ChunkScene:
+        return _stored(make_scene(self.seeds[index], frames=self.frames, height=self.height, width=self.width))
+
+
+def _with_one_thread(_worker: int) -> None:
+    numba.set_num_threads(1)
 
 
 def _stored(scene: RenderedScene) -> ChunkScene:
