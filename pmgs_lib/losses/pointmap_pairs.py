@@ -98,7 +98,9 @@ def align_pairs(
         counts = (weights > 0)[..., None]
         centres, points = torch.where(counts, centres, 0.0), torch.where(counts, points, 0.0)
     alignment = estimate_similarity(points, centres, weights, dtype)
-    if settings.detach_alignment:
+    if settings.alignment == "none":
+        alignment = _identity_like(alignment)
+    elif settings.detach_alignment:
         alignment = alignment.detach()
     pairs = AlignedPairs(centres, points, weights, alignment, torch.zeros_like(alignment.determined))
 
@@ -109,6 +111,15 @@ def align_pairs(
         return _why_undetermined(*(cloud[item, group].detach()[counts] for cloud in given), dtype)
 
     return pairs.leave_out(~alignment.determined if bad is None else ~alignment.determined | bad.any(-1), explain)
+
+
+def _identity_like(alignment: Similarity) -> Similarity:
+    """No movement at all, where there could have been a meaningful one."""
+    unmoved = torch.eye(3, dtype=alignment.rotation.dtype, device=alignment.rotation.device)
+    return Similarity(
+        torch.ones_like(alignment.scale), unmoved.expand_as(alignment.rotation),
+        torch.zeros_like(alignment.translation), alignment.determined,
+    )  # fmt: skip
 
 
 def _pixel_weights(

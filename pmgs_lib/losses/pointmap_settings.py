@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 from pmgs_lib.errors import ParameterError
 
 CHOICES = {
+    "alignment": ("similarity", "none"),
     "confidence_rule": ("none", "weights", "above", "top"),
     "compare": ("nearest", "depth"),
     "penalty": ("squared", "absolute", "huber", "geman_mcclure"),
@@ -19,6 +20,8 @@ class PointmapLossSettings:
 
     threshold, above_threshold_factor: an item whose loss exceeds `threshold` (in the units of the loss; released: 100
         squared scene units) counts times the factor (1e-5).
+    alignment: "similarity": the pointmap is mapped onto the centres first. "none": it is taken as it stands, in the
+        frame and scale of its source (the paper's ablation).
     detach_alignment: the alignment, and what `normalization` divides by, are constants of the gradient (released: not).
     per_view: every view of the pointmap has its own frame and scale, and is aligned by itself; neighbours are still
         sought among all views of the item. Needs (batch, view, h, w, 3).
@@ -49,6 +52,7 @@ class PointmapLossSettings:
 
     threshold: float = 100.0
     above_threshold_factor: float = 1e-5
+    alignment: Literal["similarity", "none"] = "similarity"
     detach_alignment: bool = False
     per_view: bool = False
     confidence_rule: Literal["none", "weights", "above", "top"] = "none"
