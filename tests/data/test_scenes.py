@@ -257,7 +257,8 @@ def test_worker_processes_write_the_same_files(tmp_path):
     for workers in (0, 1):
         make_scenes(77, count=2, folder=tmp_path / str(workers), frames=2, height=32, width=56, workers=workers)
         written.append([path.read_bytes() for path in sorted((tmp_path / str(workers)).rglob("*.torch"))])
-    assert written[0] and written[0] == written[1]
+    assert written[0]
+    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize(
