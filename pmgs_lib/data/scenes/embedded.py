@@ -127,7 +127,9 @@ def make_scenes(
     cores since half the work of a scene has one thread only. The files are the same.
     """
     if count < 1 or workers < 0:
-        raise ParameterError(f"make_scenes: count {count}, workers {workers}: expected at least 1 scene, 0 workers or more")
+        raise ParameterError(
+            f"make_scenes: count {count}, workers {workers}: expected at least 1 scene, 0 workers or more"
+        )
     seeds = [scene_seed(seed, index) for index in range(count)]
     _check_request(seeds[0], frames, height, width)
     scenes = DataLoader(
