@@ -16,7 +16,7 @@ NAMES = {
     "SceneDataset": "pmgs_lib.data.dataset",
     "TrainingDataset": "pmgs_lib.data.dataset",
     "open_dataset": "pmgs_lib.data.dataset",
-    "training_loader": "pmgs_lib.data.dataset",
+    "training_loader": "pmgs_lib.data.loading",
     "BoundedSampler": "pmgs_lib.data.sampling",
     "build_sampler": "pmgs_lib.data.sampling",
     "ImageRule": "pmgs_lib.data.resize",

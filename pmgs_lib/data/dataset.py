@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import Dataset
 
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.data.chunks import ChunkScene, decode_image
@@ -226,22 +226,6 @@ class TrainingDataset(Dataset[Example]):
             except DataError as reason:
                 found[key] = str(reason)
         return found
-
-
-def training_loader(
-    dataset: TrainingDataset, batch_size: int, *, workers: int = 0, start: int = 0
-) -> DataLoader[Example]:
-    """Batches of `dataset` in sequence from example number `start`; workers only decode, so they may be forked.
-
-    Whole batches are dealt out to the workers in turn and come back in order: each example is read and decoded once, by
-    one worker, and the batches are the same for any number of workers.
-    """
-    if not 0 <= start <= len(dataset):
-        raise ParameterError(f"training_loader: start {start}; expected 0 to {len(dataset)}, the number of examples")
-    rest = Subset(dataset, range(start, len(dataset)))
-    return DataLoader(
-        rest, batch_size, num_workers=workers, collate_fn=Example.collate, drop_last=True, persistent_workers=False
-    )
 
 
 def mirrored(example: Example) -> Example:

@@ -4,13 +4,15 @@ import math
 
 from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from pmgs_lib.training.config import OptimizerConfig, TrainingConfig
 
 OPTIMIZERS = {"adamw": AdamW, "adam": Adam}
 # DepthSplat's schedule is ten steps longer than its training, so that the last step still has a learning rate.
 ONE_CYCLE_MARGIN = 10
+# torch's OneCycleLR: the cycle begins at this share of its peak, and ends at that share of its beginning.
+ONE_CYCLE_FIRST, ONE_CYCLE_LAST = 1 / 25, 1e-4
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
@@ -26,29 +28,42 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizer:
     return OPTIMIZERS[config.kind](described, lr=config.learning_rate, betas=config.betas)
 
 
+def schedule_length(config: TrainingConfig) -> int:
+    """Steps of the whole schedule."""
+    return config.schedule.length or config.steps
+
+
 def warmup_steps(config: TrainingConfig) -> int:
     """Steps until the peak of the learning rate."""
     warmup = config.schedule.warmup
-    length = config.schedule.length or config.steps
-    return warmup if isinstance(warmup, int) else round(warmup * length)
+    return warmup if isinstance(warmup, int) else round(warmup * schedule_length(config))
+
+
+def learning_rate_factor(step: int, config: TrainingConfig) -> float:
+    """By what every group's learning rate is multiplied at a step counted from 0: a function of nothing else."""
+    length = schedule_length(config)
+    if config.schedule.kind == "one-cycle":
+        return _one_cycle_factor(step, config.schedule.warmup, length + ONE_CYCLE_MARGIN)
+    falls = config.schedule.kind == "warmup-cosine"
+    return _warmup_factor(step, warmup_steps(config), length if falls else None)
 
 
 def build_schedule(optimizer: Optimizer, config: TrainingConfig) -> LRScheduler:
-    """The learning rate of every group, momentum left alone; stepped once a step."""
-    length = config.schedule.length or config.steps
-    if config.schedule.kind == "one-cycle":
-        warmup, total = config.schedule.warmup, length + ONE_CYCLE_MARGIN
-        return OneCycleLR(
-            optimizer,
-            max_lr=[group["lr"] for group in optimizer.param_groups],
-            total_steps=total,
-            pct_start=warmup / total if isinstance(warmup, int) else warmup,
-            cycle_momentum=False,
-            anneal_strategy="cos",
-        )
-    warmup = warmup_steps(config)
-    falls = config.schedule.kind == "warmup-cosine"
-    return LambdaLR(optimizer, lambda step: _warmup_factor(step, warmup, length if falls else None))
+    """`learning_rate_factor` as a scheduler of torch, stepped once a step, for loops other than the trainer's."""
+    return LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
+
+
+def _one_cycle_factor(step: int, warmup: int | float, total: int) -> float:
+    """torch's OneCycleLR with cosines and no momentum: up for `warmup` steps (or that share of all), then down."""
+    peak = (warmup if isinstance(warmup, int) else warmup * total) - 1
+    if step < peak:
+        return _between(ONE_CYCLE_FIRST, 1.0, step / peak)
+    return _between(1.0, ONE_CYCLE_FIRST * ONE_CYCLE_LAST, min(1.0, (step - peak) / (total - 1 - peak)))
+
+
+def _between(first: float, last: float, share: float) -> float:
+    """Half a cosine from `first` at 0 to `last` at 1."""
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
 
 def _warmup_factor(step: int, warmup: int, length: int | None) -> float:

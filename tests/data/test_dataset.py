@@ -9,8 +9,9 @@ from torch.utils.data import DataLoader
 
 from pmgs_lib.cameras import Cameras
 from pmgs_lib.data import BoundedSampler, TrainingDataset, decode_image, open_dataset
-from pmgs_lib.data.dataset import mirrored, training_loader
+from pmgs_lib.data.dataset import mirrored
 from pmgs_lib.data.folders import write_scenes
+from pmgs_lib.data.loading import training_loader
 from pmgs_lib.data.resize import Fit, fit, resize_depth, resize_image, resize_intrinsics
 from pmgs_lib.data.sampling import draw_generator
 from pmgs_lib.errors import DataError, ParameterError
@@ -254,11 +255,11 @@ def test_loaders_give_the_same_batches_with_and_without_workers(training):
 def test_a_resumed_loader_goes_on_where_it_stopped(training, workers):
     """From the middle of an epoch over its end: batches 2 to 4 hold examples 8 to 19 of epochs of 5 scenes."""
     whole = list(training_loader(training, 4))
-    rest = list(training_loader(training, 4, start=8, workers=workers))
+    rest = list(training_loader(training, 4, first_step=2, workers=workers))
     assert len(rest) == 3
     assert all(same(first, second) for first, second in zip(whole[2:], rest, strict=True))
-    with pytest.raises(ParameterError, match="start 24"):
-        training_loader(training, 4, start=24)
+    with pytest.raises(ParameterError, match="first_step 6"):
+        training_loader(training, 4, first_step=6)
 
 
 class Noting(TrainingDataset):
@@ -272,11 +273,11 @@ class Noting(TrainingDataset):
 
 def test_each_example_is_decoded_once_by_one_worker(root, training):
     noting = Noting(training.dataset, training.sampler, height=32, width=48, length=23, seed=4)
-    batches = list(training_loader(noting, 4, workers=2, start=3))
+    batches = list(training_loader(noting, 4, workers=2, first_step=1))
     asked = [line.split() for line in (root / "asked.txt").read_text().splitlines()]
-    assert sorted(int(number) for number, _ in asked) == list(range(3, 23))
+    assert sorted(int(number) for number, _ in asked) == list(range(4, 20))
     assert len({process for _, process in asked} - {str(os.getpid())}) == 2
-    assert [key for batch in batches for key in batch.key] == [training[number].key for number in range(3, 23)]
+    assert [key for batch in batches for key in batch.key] == [training[number].key for number in range(4, 20)]
 
 
 # --- scenes that cannot give an example ---

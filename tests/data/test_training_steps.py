@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pmgs_lib.data import TrainingDataset, load_protocol, open_dataset
-from pmgs_lib.data.dataset import training_loader
 from pmgs_lib.data.folders import write_scenes
+from pmgs_lib.data.loading import training_loader
 from pmgs_lib.data.sampling import build_sampler
 from pmgs_lib.data.sampling.schedule import GapRange
 from pmgs_lib.errors import DataError
@@ -53,7 +53,7 @@ def test_batches_have_one_number_of_views_and_gaps_of_their_step(scenes):
 
 def test_a_resumed_training_sees_the_same_batches_with_and_without_workers(scenes):
     whole = list(training_loader(training(scenes), BATCH))
-    rest = list(training_loader(training(scenes), BATCH, start=7 * BATCH, workers=2))
+    rest = list(training_loader(training(scenes), BATCH, first_step=7, workers=2))
     assert len(rest) == 13
     for first, second in zip(whole[7:], rest, strict=True):
         assert first.key == second.key

@@ -139,7 +139,7 @@ def test_a_bad_picture_stops_training_before_the_step():
     def remember(step, history):
         weights_after_first.update({name: value.clone() for name, value in trainer.model.state_dict().items()})
 
-    with pytest.raises(TrainingError, match="step 2, scenes broken scene: the photometric term is nan"):
+    with pytest.raises(TrainingError, match="step 2, scenes broken scene: target images of view 0 hold nan"):
         trainer.fit(batches, on_step=remember)
     assert all(torch.equal(value, weights_after_first[name]) for name, value in trainer.model.state_dict().items())
 
