@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from pmgs_lib.errors import DataError, ParameterError
-from pmgs_lib.suite.diff import diff_text
+from pmgs_lib.suite.diff import MOST_ROWS, diff_text
 from pmgs_lib.suite.dry_run import dry_run_text
 from pmgs_lib.suite.engine import run_experiments
 from pmgs_lib.suite.executors import LOCAL, ExecutorName, Resources
@@ -131,8 +131,12 @@ def diff(
     experiment: str | None = None,
     profile: str | None = None,
     set_: Sequence[str] = (),
+    all_: bool = False,
 ) -> str:
-    """Two runs (ids, keys or beginnings of keys) side by side: parameters, code, data, environment, metrics."""
+    """Two runs (ids, keys or beginnings of keys) side by side: parameters, code, data, environment, metrics.
+
+    --all lists every metric that differs, not the first ones only.
+    """
     project = find_project()
     records, plan = [], None
     for name in (first, second):
@@ -142,7 +146,7 @@ def diff(
             plan = _plan(project, experiment, profile, set_, holding=name)
             key = plan.run(name).key
         records.append(read_record(project.run_folder(key)))
-    return diff_text(project, plan, *records)
+    return diff_text(project, plan, *records, most=None if all_ else MOST_ROWS)
 
 
 def report(experiment: str | None = None, /, *, profile: str | None = None, set_: Sequence[str] = ()) -> str:

@@ -94,13 +94,13 @@ def duration_text(seconds: float) -> str:
     return f"{whole} s"
 
 
-def size_text(count: float) -> str:
+def size_text(count: int) -> str:
     """A number of bytes as people say it: "640 B", "31 MB", "2.4 GB"."""
     for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
         if count >= 10**power:
             value = count / 10**power
             return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
-    return f"{count:.0f} B"
+    return f"{count} B"
 
 
 def estimate_text(jobs: Sequence[Job], capacity: Mapping[str, int]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pmgs_lib.suite.metric_paths import flat_metrics
+from pmgs_lib.suite.metric_paths import OVERALL, flat_metrics
 from pmgs_lib.suite.plan import Plan
 from pmgs_lib.suite.project import Project
 from pmgs_lib.suite.provenance import differences
@@ -11,19 +11,23 @@ from pmgs_lib.suite.records import RunRecord
 from pmgs_lib.suite.status import aligned, parts_lookup
 
 DIGITS = 6  # significant ones, of values and differences
+MOST_ROWS = 40
 
 
-def diff_text(project: Project, plan: Plan | None, first: RunRecord, second: RunRecord) -> str:
+def diff_text(
+    project: Project, plan: Plan | None, first: RunRecord, second: RunRecord, most: int | None = MOST_ROWS
+) -> str:
     """What distinguishes two good runs: every part of their keys, the machines they ran on, and each metric.
 
-    Metrics that are equal to the last digit are counted, not listed.
+    Metrics that are equal to the last digit are counted, not listed; of the others, `most` are, means first.
     """
     lookup = parts_lookup(project, plan)
     causes = differences(first.parts, second.parts, lookup) or ["nothing: the same notebook, parameters, code and data"]
     around = [f"{name}: {_shown(old)} -> {_shown(new)}" for name, old, new in _around(first, second)]
-    rows = list(_metric_rows(first.metrics, second.metrics))
-    compared = len(flat_metrics(first.metrics).keys() | flat_metrics(second.metrics).keys())
-    table = aligned([("metric", "first", "second", "difference"), *rows]).splitlines() if rows else []
+    compared, rows = _metric_rows(first.metrics, second.metrics)
+    shown = rows[:most]
+    table = aligned([("metric", "first", "second", "difference"), *shown]).splitlines() if rows else []
+    more = [f"and {len(rows) - len(shown)} more; --all lists them"] if len(rows) > len(shown) else []
     return "\n".join(
         [
             f"first   {_title(project, first)}",
@@ -33,7 +37,7 @@ def diff_text(project: Project, plan: Plan | None, first: RunRecord, second: Run
             "made on",
             *(f"  {line}" for line in around or ["the same versions, device and threads"]),
             f"made: {len(rows)} of {compared} metrics differ",
-            *(f"  {line}" for line in table),
+            *(f"  {line}" for line in [*table, *more]),
         ]
     )
 
@@ -56,12 +60,20 @@ def _machine(record: RunRecord) -> dict[str, Any]:
     return {name: record.content.get(name) for name in ("device", "threads")}
 
 
-def _metric_rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    old, new = flat_metrics(first), flat_metrics(second)
-    for path in dict.fromkeys([*old, *new]):
+def _metric_rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[int, list[tuple[str, str, str, str]]]:
+    """How many metrics there are, and those that differ: path, both values, difference. Means over all come first.
+
+    Methods are compared by name where both runs have the same ones, else by place: a run of another label, too.
+    """
+    named = flat_metrics(first).keys() == flat_metrics(second).keys()
+    old, new = flat_metrics(first, named), flat_metrics(second, named)
+    paths = list(dict.fromkeys([*old, *new]))
+    rows = []
+    for path in sorted(paths, key=lambda path: OVERALL not in path):
         before, after = old.get(path, _ABSENT), new.get(path, _ABSENT)
         if before != after or type(before) is not type(after):
-            yield ".".join(path), _shown(before), _shown(after), _difference(before, after)
+            rows.append((".".join(path), _shown(before), _shown(after), _difference(before, after)))
+    return len(paths), rows
 
 
 def _difference(before: Any, after: Any) -> str:

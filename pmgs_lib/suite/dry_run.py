@@ -1,10 +1,10 @@
-"""What `pmgs run` would do: which runs and why, how long they would take, on which GPUs, how much disk. Runs nothing."""
+"""What `pmgs run` would do: which runs and why, how long they would take, on how many GPUs, how much disk."""
 
 from collections.abc import Sequence
 
 from pmgs_lib.suite.costs import Cost, costs_of, duration_text, estimate_text, size_text
 from pmgs_lib.suite.engine import make_call
-from pmgs_lib.suite.executors import Resources
+from pmgs_lib.suite.executors import LOCAL, Resources
 from pmgs_lib.suite.jobs import Call, runs_to_do
 from pmgs_lib.suite.plan import Plan
 from pmgs_lib.suite.project import Project
@@ -12,6 +12,7 @@ from pmgs_lib.suite.records import all_records
 from pmgs_lib.suite.status import aligned, state_of
 
 HOUR_S = 3600.0
+NAMES = {"threads": "cores", "gpu": "GPUs", "jobs": "jobs at a time"}
 HEADINGS = ("run", "time", "GPUs", "disk", "known from", "why")
 
 
@@ -47,7 +48,8 @@ def _sum(call: Call, costs: Sequence[Cost]) -> str:
     gpu_hours = sum(job.gpu * (job.seconds or 0.0) for job in call.jobs) / HOUR_S
     open_gpus = sum(job.gpu > 0 and job.seconds is None for job in call.jobs)
     disk = size_text(sum(cost.bytes or 0 for cost in costs))
-    within = ", ".join(f"{count} {name}" for name, count in call.capacity.items())
+    limits = {**call.capacity, "gpu": len(call.gpus)} if call.executor == LOCAL else call.capacity
+    within = ", ".join(f"{count} {NAMES[name]}" for name, count in limits.items())
     parts = [
         f"{len(call.jobs)} of {call.total} runs to do, {estimate_text(call.jobs, call.capacity)}",
         f"({call.executor}: {within});",

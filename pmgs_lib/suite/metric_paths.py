@@ -9,18 +9,20 @@ OVERALL = "overall"  # of a table's splits, the one that a plain column shows
 SHOWN = 8  # names that a refusal lists
 
 
-def flat_metrics(metrics: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
-    """Every number, text and truth value by its path. An entry of a list is called by its `method`, else counted."""
-    return dict(_walk(metrics, ()))
+def flat_metrics(metrics: Mapping[str, Any], named: bool = True) -> dict[tuple[str, ...], Any]:
+    """Every number, text and truth value by its path. An entry of a list is called by its `method` if `named`, and
+    where it has none or is not named, counted from 0.
+    """
+    return dict(_walk(metrics, (), named))
 
 
-def _walk(value: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _walk(value: Any, path: tuple[str, ...], named: bool) -> Iterator[tuple[tuple[str, ...], Any]]:
     if isinstance(value, Mapping):
         for name, item in value.items():
-            yield from _walk(item, (*path, str(name)))
+            yield from _walk(item, (*path, str(name)), named)
     elif isinstance(value, list):
         for place, item in enumerate(value):
-            yield from _walk(item, (*path, _name(item, value) or str(place)))
+            yield from _walk(item, (*path, (_name(item, value) if named else None) or str(place)), named)
     else:
         yield path, value
 

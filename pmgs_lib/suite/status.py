@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pmgs_lib.errors import ParameterError
+from pmgs_lib.errors import ParameterError, RunError
 from pmgs_lib.suite.locks import is_held
 from pmgs_lib.suite.metric_paths import find_metric
 from pmgs_lib.suite.plan import Plan, PlannedRun
@@ -18,8 +18,9 @@ from pmgs_lib.suite.records import (
     damaged_files,
     good_record,
     read_json,
-    read_record,
 )
+
+PartsLookup = Callable[[str], Parts | None]
 
 
 def state_of(
@@ -80,27 +81,37 @@ def why_run(project: Project, plan: Plan, name: str) -> str:
         changes = differences(old.parts, run.parts, parts_lookup(project, plan))
         cause = [f"{change}  (since {project.shown(old.folder)})" for change in changes]
     return "\n".join(
-        [f"{run.id}: {state}, {remark}", *(f"because {line}" for line in cause), "", *_chain(project, plan, run)]
+        [
+            f"{run.id}: {state}, {remark}",
+            *(f"because {line}" for line in cause),
+            "",
+            *_chain(project, run.id, run.key, parts_lookup(project, plan)),
+        ]
     )
 
 
 def why_cell(project: Project, plan: Plan, cell: str) -> str:
     """A number of a report, RUN:METRIC, and the chain it comes from: notebook, parameters, data, code, environment.
 
-    METRIC is a path in the run's metrics; steps may be left out (see `find_metric`). RunError when the run as it would
-    be now has not succeeded: then no number of it is to be believed.
+    METRIC is a path in the run's metrics; steps may be left out (see `find_metric`). Of a run that is stale, the number
+    of its last execution, and that it is stale. RunError when there is none.
     """
     name, _, metric = cell.partition(":")
     run = plan.run(name)
-    record = read_record(project.run_folder(run.key))
+    state, remark = state_of(project, plan, run)
+    record = good_record(project.run_folder(run.key)) or earlier_record(project, plan, run)
+    if record is None:
+        raise RunError(f"{plan.name}: run `{run.id}` is {state} ({remark}), expected one that succeeded; run it first")
     path, value = find_metric(record.metrics, metric, f"{plan.experiment}: run `{run.id}`")
     content = record.content
-    made = f"made {content['finished'][:19]} in {record.seconds:.1f} s on {content['device']}{_retries(record)}"
     versions = ", ".join(f"{name} {version}" for name, version in content["versions"].items() if version)
-    uncommitted = content.get("uncommitted", [])
+    made = f"made {content['finished'][:19]} in {record.seconds:.1f} s on {content['device']}{_retries(record)}"
     lines = [f"{run.id}:{path} = {canonical_json(value)}", f"{made}; {versions}"]
-    lines += [f"from a checkout with changes, allowed: {', '.join(uncommitted)}"] if uncommitted else []
-    return "\n".join([*lines, "", *_chain(project, plan, run)])
+    if record.key != run.key:
+        lines.append(f"{state} by now, this number is of an earlier execution: {remark}")
+    if content.get("uncommitted"):
+        lines.append(f"from a checkout with changes, allowed: {', '.join(content['uncommitted'])}")
+    return "\n".join([*lines, "", *_chain(project, run.id, record.key, parts_lookup(project, plan))])
 
 
 def why_different(project: Project, plan: Plan | None, first: str, second: str) -> str:
@@ -110,7 +121,7 @@ def why_different(project: Project, plan: Plan | None, first: str, second: str) 
     return "\n".join(differences(parts[0], parts[1], lookup)) or f"{first} and {second} are the same run"
 
 
-def parts_lookup(project: Project, plan: Plan | None) -> Callable[[str], Parts | None]:
+def parts_lookup(project: Project, plan: Plan | None) -> PartsLookup:
     """Parts of a key from the plan or from what ran."""
     planned = {run.key: run.parts for run in plan.runs} if plan else {}
 
@@ -148,20 +159,22 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
-def _chain(project: Project, plan: Plan, run: PlannedRun, indent: str = "") -> list[str]:
-    parts = run.parts
+def _chain(project: Project, name: str, key: str, lookup: PartsLookup, indent: str = "") -> list[str]:
+    parts = lookup(key)
+    if parts is None:
+        return [f"{indent}{name}  {project.shown(project.run_folder(key))}  its files are gone"]
     data = ", ".join(f"{name} {digest[:12]}" for name, digest in parts["data"].items()) or "none outside the project"
     lines = [
-        f"{run.id}  {project.shown(project.run_folder(run.key))}",
-        f"  notebook     {run.notebook}  code {parts['notebook']['code'][:12]}",
+        f"{name}  {project.shown(project.run_folder(key))}",
+        f"  notebook     {parts['notebook']['path']}  code {parts['notebook']['code'][:12]}",
         f"  parameters   {_parameters(parts['parameters'])}",
         f"  library      {len(parts['library'])} files: {', '.join(parts['library'])}",
         f"  data         {data}",
         f"  environment  {', '.join(f'{name} {value[:12]}' for name, value in parts['environment'].items())}",
     ]
     chain = [indent + line for line in lines]
-    for key in run.needs.values():
-        chain += _chain(project, plan, plan.run(key), indent + "    ")
+    for needed, needed_key in parts["needs"].items():
+        chain += _chain(project, needed, needed_key, lookup, indent + "    ")
     return chain
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from getpass import getuser
@@ -94,6 +95,7 @@ class MiniSlurm:
         files = [f"--{name.replace('_', '-')}={self.root}/munge/{name.split('_')[0]}" for name in
                  ("key_file", "socket", "pid_file", "log_file", "seed_file")]  # fmt: skip
         self._spawn("munged", "munged", "--foreground", "--num-threads=2", *files)
+        wait_until((self.root / "munge" / "socket").exists, "munge", 20)
         self._spawn("slurmctld", "slurmctld", "-D", "-i")
         for node in ("n1", "n2"):
             self._spawn(node, "slurmd", "-D", "-N", node)
@@ -148,14 +150,16 @@ def wait_until(condition, what: str, patience_s: float = 120.0) -> None:
 
 
 @pytest.fixture
-def slurm(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("s")  # short: Unix sockets lie below
+def slurm():
+    folder = Path(tempfile.mkdtemp(prefix="mini-slurm-"))  # short, since Unix sockets lie below
+    folder.chmod(0o711)  # munge wants its socket within everybody's reach
     cluster = MiniSlurm(folder / "c")
     try:
         cluster.start()
         yield cluster
     finally:
         cluster.stop()
+        shutil.rmtree(folder)
 
 
 def suite_copy(folder: Path, experiment: dict) -> Path:
