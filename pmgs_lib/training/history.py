@@ -29,7 +29,7 @@ class TrainingHistory:
     the data say that others take their place.
     """
 
-    rows: list[dict[str, float]] = field(default_factory=list)
+    rows: list[dict[str, float | int]] = field(default_factory=list)
     exclusions: list[Exclusion] = field(default_factory=list)
     skips: list[Exclusion] = field(default_factory=list)
     replaced: dict[str, str] = field(default_factory=dict)

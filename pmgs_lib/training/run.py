@@ -3,34 +3,53 @@
 import logging
 import platform
 import subprocess
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
 from torch import nn
 
 from pmgs_lib.data import load_protocol, open_dataset
-from pmgs_lib.data.dataset import TrainingDataset, training_loader
+from pmgs_lib.data.dataset import TrainingDataset
+from pmgs_lib.data.loading import training_loader
 from pmgs_lib.data.protocols import Protocol, ScheduledViews, TrainingViews
-from pmgs_lib.errors import ParameterError
-from pmgs_lib.evaluation import EvaluationResult, evaluate
-from pmgs_lib.evaluation.methods import GaussianMethod
+from pmgs_lib.errors import CheckpointError, ParameterError
+from pmgs_lib.losses.perceptual import build_perceptual
 from pmgs_lib.models import read_card, save_checkpoint
 from pmgs_lib.pointmaps import build_pointmap_source
 from pmgs_lib.training.config import TrainingConfig
 from pmgs_lib.training.history import TrainingHistory
+from pmgs_lib.training.processes import Processes
+from pmgs_lib.training.resume import Beginning, Part, begin, clear, describe, sole_writer
+from pmgs_lib.training.session import LOGS_FOLDER, STATES_FOLDER, VALIDATION_FOLDER, Place, Session
 from pmgs_lib.training.start import starting_model
 from pmgs_lib.training.trainer import Trainer
+from pmgs_lib.training.validation import evaluate_model
+from pmgs_lib.views import Example
 
+__all__ = ["LOGS_FOLDER", "STATES_FOLDER", "VALIDATION_FOLDER", "TrainingRun", "evaluate_model", "run_training"]
 logger = logging.getLogger(__name__)
 
-TOLD_EVERY = 200  # steps between two lines of the log
 WEIGHTS_FILE = "model.safetensors"
 HISTORY_FILE = "history.csv"
+# Fields that do not decide the weights: a training goes on though they change.
+INDIFFERENT = frozenset(
+    {
+        "workers",
+        "accelerator",
+        "validation_scenes",
+        "validation_protocol",
+        "validate_every",
+        "save_every",
+        "keep_states",
+        "loggers",
+    }
+)
 
 
 class TrainingRun(BaseModel):
@@ -40,7 +59,12 @@ class TrainingRun(BaseModel):
     `starting_model`; fresh weights without them. scenes: folder with chunk files and their index. protocol: whose size,
     depth range, pictures and training gaps apply. size, views: height and width, and the choice of frames, where they
     are not the protocol's.
-    pointmap, pointmap_options: the source for PM-Loss. validation_protocol: what the card's metrics are measured on.
+    unusable: "replace" trains on other scenes in the place of those that can give no example, and names them.
+    pointmap, pointmap_options: the source for PM-Loss.
+
+    validation_scenes, validation_protocol: what the card's metrics are measured on, and every `validate_every` steps
+    the training's, with pictures. save_every: steps between two states to go on from; None keeps one only when the
+    training is asked to end early. keep_states: so many of the newest. loggers: "csv", "tensorboard", "wandb".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,8 +82,19 @@ class TrainingRun(BaseModel):
     pointmap_options: dict[str, bool | int | float | str] = {}
     validation_scenes: str | None = None
     validation_protocol: str | None = None
-    workers: int = 0
+    validate_every: PositiveInt | None = None
+    unusable: Literal["refuse", "replace"] = "refuse"
+    save_every: PositiveInt | None = None
+    keep_states: PositiveInt = 2
+    loggers: tuple[Literal["csv", "tensorboard", "wandb"], ...] = ("csv", "tensorboard")
+    workers: NonNegativeInt = 0
     accelerator: str = "auto"
+
+    @model_validator(mode="after")
+    def _validates_on_something(self) -> "TrainingRun":
+        if self.validate_every is not None and self.validation_scenes is None:
+            raise ValueError("validate_every is given but validation_scenes is not; name a folder of scenes")
+        return self
 
 
 def run_training(
@@ -69,40 +104,54 @@ def run_training(
     on_step: Callable[[int, TrainingHistory], None] | None = None,
     dtype: Literal["float32", "float16"] = "float32",
     command: str | None = None,
+    resume: bool = True,
+    stop_after: int | None = None,
 ) -> TrainingHistory:
-    """Train as `run` says and write weights, card and history into `output`. Raises what training and data raise.
+    """Train as `run` says and write weights, card, history, logs and states into `output`.
 
-    `command` is what the card names as the way to do it again, beside the whole description.
+    With states of the same training in `output` it goes on behind the newest whole one, and on the CPU comes to the
+    very same weights and history as without the interruption; a state of another training is refused. resume=False
+    removes them and begins anew. stop_after: end after so many steps of this call, as SIGTERM and SIGUSR1 do after the
+    step that they meet: a state is kept, and `TrainingStoppedError` says so. command: what the card names as the way to
+    do it again, beside the whole description. Started by torchrun or srun this is one of several processes, each of
+    which calls it alike; the first one writes. Raises what training and data raise.
     """
+    output = Path(output)
+    if stop_after is not None and stop_after < 1:
+        raise ParameterError(f"training: stop_after is {stop_after}; expected 1 step or more")
+    protocol = load_protocol(run.protocol)
+    examples = training_examples(run, protocol)
+    earlier_steps = _earlier_steps(run)
+    place = _place(run, output, _trainer(run), examples, protocol)
+    trainer, states = place.trainer, output / STATES_FOLDER
+    with sole_writer(output) if place.is_first else nullcontext():
+        if resume:
+            beginning = begin(states, trainer, place.description, place.processes)
+        else:
+            beginning = Beginning(0, ())
+            clear(states, place.processes)
+        with Session(run, place, beginning, stop_after=stop_after, on_step=on_step) as session:
+            first = beginning.first_step
+            trainer.fit(_batches(run, place, examples, first), on_step=session, first_step=first)
+        if place.is_first:
+            card = {"command": command, "trained_steps": run.training.steps + earlier_steps}
+            _write(run, place, (*beginning.parts, session.part()), card, dtype)
+        place.processes.any(False)  # nobody leaves before everything is written
+    return trainer.history
+
+
+def _trainer(run: TrainingRun) -> Trainer:
     torch.manual_seed(run.training.seed)
     model = starting_model(run.model, weights=run.weights, part=run.part, initialisation=run.initialisation)
-    protocol = load_protocol(run.protocol)
-    pointmaps = (
-        build_pointmap_source(run.pointmap, **run.pointmap_options) if run.training.objective.pointmap_weight else None
+    objective = run.training.objective
+    pointmaps = build_pointmap_source(run.pointmap, **run.pointmap_options) if objective.pointmap_weight else None
+    return Trainer(
+        model,
+        run.training,
+        pointmaps=pointmaps,
+        perceptual=build_perceptual(objective),
+        accelerator=run.accelerator,
     )
-    trainer = Trainer(model, run.training, pointmaps=pointmaps, accelerator=run.accelerator)
-    started = time.perf_counter()
-    history = trainer.fit(
-        training_loader(training_examples(run, protocol), run.training.batch_size, workers=run.workers), on_step=on_step
-    )
-    seconds = time.perf_counter() - started
-    output.mkdir(parents=True, exist_ok=True)
-    history.write_csv(output / HISTORY_FILE)
-    device = trainer.fabric.device
-    card = {
-        "training": run.model_dump(mode="json"),
-        "trained_steps": run.training.steps + (read_card(run.weights).get("trained_steps", 0) if run.weights else 0),
-        "command": command,
-        "commit": _commit(),
-        "seed": run.training.seed,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
-        "duration_s": round(seconds, 1),
-        "training_loss": history.summary(),
-        "pointmap_excluded": history.excluded,
-        "validation": _validation(run, model.to(device)),
-    }
-    save_checkpoint(output / WEIGHTS_FILE, model, card, dtype=dtype)
-    return history
 
 
 def training_examples(run: TrainingRun, protocol: Protocol) -> TrainingDataset:
@@ -122,7 +171,81 @@ def training_examples(run: TrainingRun, protocol: Protocol) -> TrainingDataset:
         length=run.training.steps * run.training.batch_size,
         seed=run.training.seed,
         batch_size=run.training.batch_size,
+        unusable=run.unusable,
     )
+
+
+def _place(run: TrainingRun, output: Path, trainer: Trainer, examples: TrainingDataset, protocol: Protocol) -> Place:
+    device = trainer.fabric.device
+    fields = run.model_dump(mode="json", exclude=set(INDIFFERENT))
+    return Place(
+        output=output,
+        trainer=trainer,
+        processes=Processes(trainer.fabric),
+        description=describe(fields, examples, protocol),
+        commit=_commit(),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+    )
+
+
+def _batches(run: TrainingRun, place: Place, examples: TrainingDataset, first_step: int) -> Iterable[Example]:
+    return training_loader(
+        examples,
+        run.training.batch_size,
+        workers=run.workers,
+        first_step=first_step,
+        accumulate=run.training.accumulate,
+        rank=place.processes.rank,
+        ranks=place.processes.count,
+    )
+
+
+def _earlier_steps(run: TrainingRun) -> int:
+    """Steps that the weights were trained for before, as far as a card tells; asked before the first step."""
+    if run.weights is None:
+        return 0
+    try:
+        return read_card(run.weights).get("trained_steps", 0)
+    except CheckpointError as reason:
+        logger.info("%s; the steps of its training are not counted", reason)
+        return 0
+
+
+def _write(
+    run: TrainingRun, place: Place, parts: Sequence[Part], card: Mapping[str, Any], dtype: Literal["float32", "float16"]
+) -> None:
+    """History, weights and card; the card last, so that it speaks of what is there."""
+    trainer = place.trainer
+    history, model = trainer.history, trainer.trained_model
+    history.write_csv(place.output / HISTORY_FILE)
+    facts = {
+        **card,
+        "training": run.model_dump(mode="json"),
+        "commit": place.commit,
+        "seed": run.training.seed,
+        "device": place.device,
+        "duration_s": round(sum(part.seconds for part in parts), 1),
+        "resumed_at": [part.first_step for part in parts[1:]],
+        "parts": [asdict(part) for part in parts],
+        "resumed": _exactness(parts),
+        "training_loss": history.summary(),
+        "pointmap_excluded": history.excluded,
+        "skipped": history.skipped,
+        "replaced": history.replaced,
+        "validation": _validation(run, model),
+    }
+    save_checkpoint(place.output / WEIGHTS_FILE, model, facts, dtype=dtype)
+
+
+def _exactness(parts: Sequence[Part]) -> str:
+    """What a reader may expect of a training that was interrupted."""
+    if len(parts) == 1:
+        return "never"
+    if len({part.processes for part in parts}) > 1:
+        return "in another number of processes: equal batches, weights equal but for rounding"
+    if len({part.commit for part in parts}) > 1:
+        return "with other code: see the commits of the parts"
+    return "on another device: equal but for rounding" if len({part.device for part in parts}) > 1 else "alike"
 
 
 def _validation(run: TrainingRun, model: nn.Module) -> dict[str, object] | None:
@@ -131,13 +254,6 @@ def _validation(run: TrainingRun, model: nn.Module) -> dict[str, object] | None:
     protocol = load_protocol(run.validation_protocol or run.protocol)
     result = evaluate_model(model, run.validation_scenes, protocol)
     return {"protocol": protocol.name, "scenes": len(result.scores), "means": result.means}
-
-
-def evaluate_model(model: nn.Module, scenes: str | Path, protocol: Protocol) -> EvaluationResult:
-    """Scores of a model on a protocol's scenes, on the device the model is on."""
-    device = next(model.parameters()).device
-    dataset = open_dataset(scenes, "test", near=protocol.near, far=protocol.far, images=protocol.images)
-    return evaluate(GaussianMethod(model), dataset, protocol, device=str(device))
 
 
 def _commit() -> str:
@@ -150,16 +266,21 @@ def _commit() -> str:
         return "unknown"
 
 
-def train_from_file(config: str, output: str, *, dtype: Literal["float32", "float16"] = "float32") -> str:
-    """Train as a YAML file of `TrainingRun` fields says; weights, card and history go to the folder `output`."""
+def read_training_file(path: str | Path, changes: Mapping[str, Any] | None = None) -> TrainingRun:
+    """A `TrainingRun` from a YAML or JSON file; changes: values by dotted name, as "training.steps"."""
     try:
-        run = TrainingRun.model_validate(yaml.safe_load(Path(config).read_text(encoding="utf-8")))
+        fields = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        for name, value in (changes or {}).items():
+            _change(fields, name, value)
+        return TrainingRun.model_validate(fields)
     except (OSError, yaml.YAMLError, ValidationError) as fault:
-        raise ParameterError(f"training {config}: {' '.join(str(fault).split())}; correct the file") from None
-    history = run_training(run, Path(output), dtype=dtype, on_step=_tell, command=f"pmgs train {config} {output}")
-    return f"{output}: {len(history.rows)} steps, photometric loss {history.summary()['photometric']:.5f}"
+        raise ParameterError(f"training {path}: {' '.join(str(fault).split())}; correct the file") from None
 
 
-def _tell(step: int, history: TrainingHistory) -> None:
-    if step % TOLD_EVERY == 0:
-        logger.info("step %d: %s", step, {name: round(value, 5) for name, value in history.summary().items()})
+def _change(fields: dict[str, Any], name: str, value: Any) -> None:
+    *path, last = name.split(".")
+    for part in path:
+        fields = fields.setdefault(part, {})
+        if not isinstance(fields, dict):
+            raise ParameterError(f"training: {name} lies within {part}, which is a plain value; correct the name")
+    fields[last] = value

@@ -10,7 +10,7 @@ from pmgs_lib.data.protocols import Protocol, save_protocol
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.models import load_checkpoint, read_card
 from pmgs_lib.training import TrainingRun, run_training
-from pmgs_lib.training.run import train_from_file
+from pmgs_lib.training.commands import train
 
 HEIGHT, WIDTH = 32, 48
 
@@ -63,5 +63,5 @@ def test_a_misspelt_field_is_refused_before_anything_is_read(tmp_path):
         json.dumps({"model": "depthsplat-tiny", "scens": "x", "training": {"steps": 1}})
     )
     with pytest.raises(ParameterError, match="scens"):
-        train_from_file(str(tmp_path / "train.yaml"), str(tmp_path / "out"))
+        train(str(tmp_path / "train.yaml"), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
