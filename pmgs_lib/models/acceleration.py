@@ -117,13 +117,18 @@ class Accelerated(nn.Module):
     def config(self) -> ModelConfig:
         return self.model.config
 
-    def forward(self, context: Views) -> Prediction:
+    @property
+    def needs_target_cameras(self) -> bool:
+        """What the model says of itself, if anything."""
+        return getattr(self.model, "needs_target_cameras", False)
+
+    def forward(self, context: Views, **further: Any) -> Prediction:
         device = context.images.device
         dtype = self.settings.dtype(device, self.training)
         if self.settings.graphs:
             torch.compiler.cudagraph_mark_step_begin()
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            prediction = self.model(replace(context, images=channels_last(context.images)))
+            prediction = self.model(replace(context, images=channels_last(context.images)), **further)
         if self.settings.graphs:
             prediction = independent(prediction)
         if dtype == torch.float16 and not torch.is_grad_enabled():

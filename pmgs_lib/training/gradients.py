@@ -105,7 +105,7 @@ class GradientPass:
         loss = self.step_module.last
         for name, term in loss.terms.items():
             readings.add((number, "term", name), term)
-        for name, value in getattr(loss, "per_scene", {}).items():
+        for name, value in loss.per_scene.items():
             readings.add((number, "scene", name), value)
         for name, flags in self.step_module.finite.items():
             readings.add((number, "finite", name), flags)

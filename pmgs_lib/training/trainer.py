@@ -62,8 +62,7 @@ class Trainer:
         check_configuration(config, model, self.fabric.world_size)
         if perceptual is not None:
             perceptual = perceptual.to(self.fabric.device).eval().requires_grad_(False)
-        extra = {} if perceptual is None else {"perceptual": perceptual}
-        self.step_module = TrainingStep(model, Objective(config.objective, pointmaps, **extra))
+        self.step_module = TrainingStep(model, Objective(config.objective, pointmaps, perceptual))
         self.optimizer = build_optimizer(model, config.optimizer)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.wrapped, self._fabric_optimizer = self.fabric.setup(self.step_module, self.optimizer)

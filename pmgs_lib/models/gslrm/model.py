@@ -97,6 +97,11 @@ class Gslrm(nn.Module):
             depth = z_depth_from_ray_length(length / frame.scale[:, None, None, None], context.cameras)
         return Prediction(gaussians, depth, self.config.rendering)
 
+    @property
+    def needs_target_cameras(self) -> bool:
+        """Whether training passes `target_cameras`, too: whoever evaluates has none to pass."""
+        return self.config.pose_normalisation == "unofficial"
+
     def frame(self, cameras: Cameras, target_cameras: Cameras | None = None) -> SceneFrame:
         """The frame in which the network sees these context cameras."""
         kind = self.config.pose_normalisation
