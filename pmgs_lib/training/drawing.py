@@ -108,6 +108,7 @@ class _Deferred(torch.autograd.Function):
                 with torch.enable_grad():
                     color = ctx.draw_one(scene, view, leaves)
                 color.backward(upstream[scene, view])  # adds up in the leaves
+                del color  # before the next one is drawn: its graph may hold a backend's lists
             gradients.append([leaf.grad for leaf in leaves])
         together = zip(*gradients, strict=True)
         return None, None, *(torch.stack(g) if n else None for g, n in zip(together, needed, strict=True))

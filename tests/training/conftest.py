@@ -1,10 +1,14 @@
-"""What tests of training share."""
+"""What tests of training share; with pytest's importlib mode the folder of their helpers has to be named."""
 
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture
