@@ -75,6 +75,7 @@ class Validator:
         left_out(self.dataset, self.protocol, allow_missing=False)
         self.folder, self.most_pictures, self.first_step = Path(folder), pictures, first_step
         self.last_pictures: dict[str, Path] = {}
+        self._scored = 0  # scenes of the validation that runs
         self.unwritten = 0
         self._depth_only: bool | None = None
         self._table: StepTable | None = None
@@ -82,7 +83,7 @@ class Validator:
 
     def __call__(self, step: int, model: nn.Module) -> Mapping[str, int | float]:
         """Means over the scenes by metric, and the numbers of scored and skipped scenes, after `step` steps."""
-        self.last_pictures = {}
+        self.last_pictures, self._scored = {}, 0
         device = next(model.parameters()).device
         with _random_state_kept(device):
             means, ledger = self._evaluate(step, model, device)
@@ -131,7 +132,8 @@ class Validator:
         return self._depth_only
 
     def _keep(self, step: int, key: str, draw: Callable[[], UInt8[np.ndarray, "rows columns 3"]]) -> None:
-        if len(self.last_pictures) < self.most_pictures:
+        self._scored += 1
+        if self._scored <= self.most_pictures:
             path = self.folder / f"step-{step:06d}" / f"{re.sub(NOT_IN_NAMES, '_', key)}.png"
             if self._written(lambda: save_pixels(path, draw())):
                 self.last_pictures[f"validation/{key}"] = path
