@@ -26,7 +26,10 @@
 
 # %% tags=["parameters"]
 scenes: str = ""  # folder of chunk files, or a capture with transforms.json; empty: an embedded scene is made here
-scene: str = ""  # key of the scene; empty: the only one there is
+scene: str = ""  # key of the scene; empty: the only one there is, or the first of the protocol
+protocol: str = (
+    ""  # whose frames, size and depth range are taken, e.g. "depthsplat-dl3dv-video-12v"; empty: those below
+)
 context_frames: list[int] = [7, 13]  # the frames that the model sees
 target_frames: list[int] = [4, 9, 11, 16]  # frames it must predict: between its frames and beyond them
 weights: str = "depthsplat-tiny"  # a splatting model: a name from pmgs_lib.models.MODELS, or a weights file
@@ -43,8 +46,8 @@ from pathlib import Path
 
 from IPython.display import Video
 
-from pmgs_lib.data import make_scenes, open_scenes
-from pmgs_lib.data.scene_source import pick_scene
+from pmgs_lib.data import load_protocol, make_scenes, open_dataset, open_scenes
+from pmgs_lib.data.scene_source import pick_scene, protocol_scene
 from pmgs_lib.data.scenes import FAR, NEAR
 from pmgs_lib.evaluation.methods import render_output
 from pmgs_lib.export import SaveSettings, read_ply, reconstruct, save_reconstruction
@@ -64,9 +67,19 @@ run = current_run()
 source = run.resolve(scenes) if scenes else run.artifact("scenes")
 if not scenes:
     make_scenes(7, count=1, folder=source, frames=20, height=height, width=width, overwrite=True)
-limits = {"near": near, "far": far} if scenes else {"near": NEAR, "far": FAR}
-dataset = open_scenes(source, imported_to=run.artifact("imported"), **limits)
-stored = dataset.scene(pick_scene(dataset, scene or None))
+if protocol:
+    rules = load_protocol(protocol)
+    dataset = open_dataset(source, near=rules.near, far=rules.far, images=rules.images)
+    key = protocol_scene(dataset, rules, scene or None)
+    views, (height, width) = rules.views_of(key), (rules.height, rules.width)
+    context_frames, target_frames = list(views.context), [frame for frame, _ in views.targets][::10]
+else:
+    limits = {"near": near, "far": far} if scenes else {"near": NEAR, "far": FAR}
+    dataset = open_scenes(source, imported_to=run.artifact("imported"), **limits)
+    key = pick_scene(dataset, scene or None)
+
+# %%
+stored = dataset.scene(key)
 context = dataset.views(stored, context_frames, height, width)
 target = dataset.views(stored, target_frames, height, width)
 run.save_figure(plots.plot_views(context, [f"frame {frame}" for frame in context_frames]), "input")

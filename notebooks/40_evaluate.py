@@ -27,6 +27,7 @@
 # %% tags=["parameters"]
 scenes: str = ""  # folder of chunk files; empty: the protocol's embedded scenes are made here
 protocol: str = "embedded-smoke"  # name of a protocol, e.g. "depthsplat-re10k-256", or a .json file
+allow_missing: bool = False  # score the scenes that are there where others are not: marked NOT COMPARABLE
 every: int = 1  # score each n-th scene only: a quick look, marked NOT COMPARABLE
 weights: str = "depthsplat-tiny"  # a model that ships with the library, or a checkpoint
 label: str = "DepthSplat tiny"  # how the report calls this row
@@ -92,7 +93,8 @@ for method in methods:
         if not control:
             looked_at.keep(key, example, output)
 
-    results.append(evaluate(method, dataset, rules, device=device, lpips_network=lpips, on_scene=keep))
+    how = {"device": device, "lpips_network": lpips, "allow_missing": allow_missing}
+    results.append(evaluate(method, dataset, rules, on_scene=keep, **how))
 
 # %%
 # NBVAL_CHECK_OUTPUT

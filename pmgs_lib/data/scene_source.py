@@ -7,6 +7,7 @@ from pmgs_lib._lazy import load_object
 from pmgs_lib.data.dataset import SceneDataset, open_dataset
 from pmgs_lib.data.folders import INDEX_NAME
 from pmgs_lib.data.importers import IMPORTERS, import_capture
+from pmgs_lib.data.protocol_types import Protocol
 from pmgs_lib.errors import DataError
 
 
@@ -39,4 +40,15 @@ def pick_scene(dataset: SceneDataset, key: str | None) -> str:
     raise DataError(
         f"dataset {dataset.root}: {asked} its {len(dataset)}; expected one of {', '.join(dataset.keys[:4])}"
         + (" ..." if len(dataset) > 4 else "")
+    )
+
+
+def protocol_scene(dataset: SceneDataset, protocol: Protocol, key: str | None = None) -> str:
+    """The scene that is meant: `key`, or the first of the protocol that the data holds. Raises `DataError` for none."""
+    held = [name for name in protocol.keys if dataset.stored_key(name) is not None]
+    if key in held or (key is None and held):
+        return key or held[0]
+    raise DataError(
+        f"dataset {dataset.root}: holds {len(held)} of the {len(protocol.keys)} scenes of protocol {protocol.name}"
+        + (f", not {key!r}; choose one of {', '.join(held[:4])}" if held else "; import one of them")
     )

@@ -12,6 +12,8 @@ NAMES = {
     "read_evidence": "pmgs_lib.suite.papers.evidence",
     "PaperTable": "pmgs_lib.suite.papers.tables",
     "fill_table": "pmgs_lib.suite.papers.tables",
+    "open_page": "pmgs_lib.suite.papers.pages",
+    "PaperPage": "pmgs_lib.suite.papers.pages",
     "DEPTHSPLAT": "pmgs_lib.suite.papers.depthsplat",
     "PM_LOSS": "pmgs_lib.suite.papers.pm_loss",
     "GSLRM_MVSPLAT": "pmgs_lib.suite.papers.gslrm_mvsplat",
