@@ -203,7 +203,7 @@ LIMITS = {"smoke": {"cell_timeout_s": 600, "run_timeout_s": 900}}
 REAL = {
     "profiles": LIMITS,
     "runs": [
-        {"id": "scenes", "notebook": "notebooks/10_make_scenes.ipynb", "parameters": {"count": 1}},
+        {"id": "scenes", "notebook": "notebooks/10_make_scenes.ipynb", "parameters": {"count": 6}},
         *(
             {
                 "id": name,
