@@ -26,6 +26,7 @@
 # %% tags=["parameters"]
 evaluations: dict[str, str] = {}  # row of a table -> folder of a run of 40_evaluate; empty folder: it was left out
 worst: int = 2  # pictures of so many of the worst scenes of each run
+experiment: str = ""  # only the tables of this experiment, "gslrm" or "mvsplat"; empty: all
 
 # %%
 from IPython.display import HTML, Image, display
@@ -34,7 +35,8 @@ from pmgs_lib.suite import current_run
 from pmgs_lib.suite.papers import GSLRM_MVSPLAT, open_page, provenance_table, scene_frame, sortable
 
 run = current_run()
-page = open_page(GSLRM_MVSPLAT, evaluations, run.resolve)
+tables = [table for table in GSLRM_MVSPLAT if experiment in ("", table.experiment)]
+page = open_page(tables, evaluations, run.resolve)
 
 # %% [markdown]
 # ## The tables

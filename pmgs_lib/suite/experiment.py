@@ -53,7 +53,10 @@ class Profile(_Part):
 
 
 class RunEntry(_Part):
-    """One notebook with one set of parameters; `profiles` overrides them, `only` names the profiles it belongs to."""
+    """One notebook with one set of parameters; `profiles` overrides them, `only` names the profiles it belongs to.
+
+    needs_data: names of `data` that it needs beside those that its parameters name.
+    """
 
     id: Identifier
     notebook: str
@@ -61,6 +64,7 @@ class RunEntry(_Part):
     profiles: dict[str, dict[str, Any]] = {}
     only: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    needs_data: tuple[str, ...] = ()
     gpu: int = Field(0, ge=0)
     page: str | None = None  # HTML page made of the executed notebook, a path from the root
 

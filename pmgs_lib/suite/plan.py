@@ -156,6 +156,7 @@ class _Planner:
 
     def _data_of(self, entry: RunEntry) -> list[str]:
         names = [name for kind, name, _ in references_in(self._values(entry)) if kind == "data"]
+        names += entry.needs_data
         for name in names:
             require_known(name, self.experiment.data, f"{self.experiment.name}: run `{entry.id}`: data")
         return names

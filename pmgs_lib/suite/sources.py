@@ -16,9 +16,9 @@ from pmgs_lib.errors import ParameterError
 from pmgs_lib.suite.provenance import canonical_json, digest_file, digest_text
 
 KINDS = ("path", "dataset", "weights", "protocol")
-LPIPS_WEIGHTS = "vgg16"  # of torchvision: what LPIPS and the perceptual term look through
-LPIPS_BYTES = 553_433_881
-LPIPS_ADDRESS = "https://download.pytorch.org/models/"
+VGG_SIZES = {"vgg16": "about 528 MB", "vgg19": "about 548 MB"}  # as torchvision's documentation states them
+VGG_ADDRESS = "https://download.pytorch.org/models/"
+MOST_RUNS = 4  # that a line names
 FLOAT32_BYTES = 4
 Name = Annotated[str, StringConstraints(min_length=1)]
 
@@ -28,7 +28,7 @@ class DataSource(BaseModel):
 
     One of: `path`, a file or folder, with a `hint` of how to get it; `dataset`, a name of the catalogue (`pmgs data`),
     whose `split` must be imported under PMGS_DATA; `weights`, a model of the zoo with a released file (`pmgs models`),
-    an initialisation, or "vgg16"; `protocol`, a published evaluation, whose index file must be here.
+    an initialisation, "vgg16" or "vgg19" of torchvision; `protocol`, a published evaluation whose index file is here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,7 +54,7 @@ class DataSource(BaseModel):
         if self.dataset is not None:
             return ChunkedData(self.dataset, self.split)
         if self.weights is not None:
-            return LpipsWeights() if self.weights == LPIPS_WEIGHTS else ReleasedWeights(self.weights)
+            return VggWeights(self.weights) if self.weights in VGG_SIZES else ReleasedWeights(self.weights)
         return None if self.protocol is None else PublishedFrames(self.protocol)
 
 
@@ -153,7 +153,8 @@ class ReleasedWeights(NamedSource):
             return None
         file, place = self._file, self._copies()[0]
         by_name = "" if file.by_hand or not self._is_model else f"pmgs models {self.name} --fetch, or "
-        return Lack(f"weights {file.name}", self._size(), f"{by_name}put {file.address} as {place}")
+        where = f"fetch it by hand from {file.address} and place it as" if file.by_hand else f"put {file.address} as"
+        return Lack(f"weights {file.name}", self._size(), f"{by_name}{where} {place}")
 
     @property
     def _is_model(self) -> bool:
@@ -184,26 +185,29 @@ class ReleasedWeights(NamedSource):
 
 
 @dataclass(frozen=True)
-class LpipsWeights(NamedSource):
-    """The VGG-16 of torchvision: without it a run has no LPIPS, and its cells would stay empty."""
+class VggWeights(NamedSource):
+    """A VGG network of torchvision: LPIPS and the perceptual terms look through it."""
+
+    name: str
+
+    @property
+    def _path(self) -> Path:
+        from pmgs_lib.losses.vgg import VGG16, VGG19, hub_path
+
+        return hub_path({"vgg16": VGG16, "vgg19": VGG19}[self.name])
 
     def lack(self, root: Path) -> Lack | None:
-        from pmgs_lib.evaluation.lpips import WEIGHTS_NAME, default_weights
-
-        if default_weights().is_file():
+        if self._path.is_file():
             return None
-        get = f"put {LPIPS_ADDRESS}{WEIGHTS_NAME} as {default_weights()}"
-        return Lack(f"weights {WEIGHTS_NAME} for LPIPS", f"{LPIPS_BYTES / 1e6:,.0f} MB", get)
+        return Lack(
+            f"weights {self._path.name}", VGG_SIZES[self.name], f"put {VGG_ADDRESS}{self._path.name} as {self._path}"
+        )
 
     def value(self, root: Path) -> str:
-        from pmgs_lib.evaluation.lpips import default_weights
-
-        return str(default_weights())
+        return str(self._path)
 
     def digest(self, root: Path) -> str:
-        from pmgs_lib.evaluation.lpips import default_weights
-
-        return digest_file(default_weights())
+        return digest_file(self._path)
 
 
 @dataclass(frozen=True)
@@ -229,8 +233,8 @@ class PublishedFrames(NamedSource):
         file, chosen = self._file, os.environ.get(FOLDER_VARIABLE)
         if (Path(chosen) if chosen else downloads_folder()).joinpath(file.name).is_file():
             return None
-        get = f"pmgs data indexes, then set {FOLDER_VARIABLE} to the folder it names, or {file.address}"
-        return Lack(f"index file {file.name}", "all of them 5.5 MB", get)
+        get = f"pmgs data indexes, and set {FOLDER_VARIABLE} to the folder that it fills"
+        return Lack(f"index file {file.name}", "5.5 MB with all others", get)
 
     def value(self, root: Path) -> str:
         return self.name
@@ -240,12 +244,17 @@ class PublishedFrames(NamedSource):
 
 
 def lacking_table(where: str, lacks: Mapping[str, Lack | str], needed_by: Mapping[str, Sequence[str]]) -> str:
-    """Everything that is missing at once: a person fetches all of it, then starts again."""
-    lines = [f"{where}: {len(lacks)} things are missing, and nothing was started; get them, then run it again"]
-    width = max(map(len, lacks))
+    """Everything that is missing at once, what one step gets side by side: a person fetches it, then starts again."""
+    steps: dict[str, list[str]] = {}
     for name, lack in lacks.items():
-        indent = " " * (width + 4)
-        runs = ", ".join(needed_by[name])
-        told = [f"{lack.what}: {lack.size}", lack.get] if isinstance(lack, Lack) else [lack]
-        lines += [f"  {name.ljust(width)}  {told[0]}", *(f"{indent}{line}" for line in (*told[1:], f"for {runs}"))]
+        steps.setdefault(lack.get if isinstance(lack, Lack) else lack, []).append(name)
+    width = max(map(len, lacks))
+    lines = [f"{where}: {len(lacks)} things are missing, and nothing was started; get them, then run it again"]
+    for step, names in steps.items():
+        for name in names:
+            lack, runs = lacks[name], needed_by[name]
+            more = f" and {len(runs) - MOST_RUNS} more" if len(runs) > MOST_RUNS else ""
+            told = f"{lack.what}: {lack.size}; " if isinstance(lack, Lack) else ""
+            lines.append(f"  {name.ljust(width)}  {told}for {', '.join(runs[:MOST_RUNS])}{more}")
+        lines.append(f"  {' ' * width}    -> {step}")
     return "\n".join(lines)
