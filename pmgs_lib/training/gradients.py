@@ -1,7 +1,7 @@
 """The gradients of one step, over its micro-batches and all processes; or the fault that forbids the step."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning.fabric import Fabric
@@ -31,11 +31,16 @@ WHOLE = -1  # in the place of a micro-batch's number: what belongs to the whole 
 
 @dataclass(frozen=True)
 class StepReport:
-    """Terms (means over the scenes of a step), norm of the whole gradient, and scenes that PM-Loss left out and why."""
+    """What a step says of itself, over all its scenes.
+
+    terms: means. gradient_norm: before it is cut. excluded: scenes that PM-Loss left out, and why. replaced: scenes in
+    whose place the data gave others, and why.
+    """
 
     terms: dict[str, float]
     gradient_norm: float
     excluded: list[tuple[str, str]]
+    replaced: dict[str, str]
 
 
 class GradientPass:
@@ -53,9 +58,11 @@ class GradientPass:
         self._trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
         self._weights = [value for value in (*model.parameters(), *model.buffers()) if value.is_floating_point()]
 
-    def __call__(self, step: int, examples: Sequence[Example], refused: Fault | None = None) -> StepReport:
+    def __call__(
+        self, step: int, examples: Sequence[Example], refused: PmgsError | None, replaced: Mapping[str, str]
+    ) -> StepReport:
         """The gradient at `step`, counted from 1; refused: why the data gave no examples."""
-        self._agree(refused or _first(map(input_fault, examples)))
+        self._agree(_first(map(input_fault, examples)) if refused is None else Fault.refusal(refused), refused)
         readings, excluded = Readings(), []
         for number, example in enumerate(examples):
             self._add(step, example, last=number == len(examples) - 1)
@@ -67,27 +74,27 @@ class GradientPass:
         numbers = readings.read()
         self._agree(self._forward_fault(numbers, examples))
         self._agree(self._gradient_fault(step, numbers[WHOLE, "gradient"][0], examples))
-        own = StepReport(_mean_terms(numbers, len(examples)), numbers[WHOLE, "gradient"][0], excluded)
+        own = StepReport(_mean_terms(numbers, len(examples)), numbers[WHOLE, "gradient"][0], excluded, dict(replaced))
         return _joined(self.processes.gather(own))
 
-    def _agree(self, own: Fault | None) -> None:
+    def _agree(self, own: Fault | None, cause: PmgsError | None = None) -> None:
         """Raise `FaultError` in every process if any has a fault: the gravest, with all scenes it came from."""
         if not self.processes.any(own is not None):
             return
         found = [fault for fault in self.processes.gather(own) if fault is not None]
         gravest = min(found, key=lambda fault: fault.skippable)
         scenes = dict.fromkeys(scene for fault in found if fault.what == gravest.what for scene in fault.scenes)
-        raise FaultError(Fault(tuple(scenes), gravest.what, gravest.skippable, gravest.kind))
+        raise FaultError(replace(gravest, scenes=tuple(scenes))) from cause
 
     def _add(self, step: int, example: Example, last: bool) -> None:
         """Add the gradient of one micro-batch; processes exchange theirs with the last."""
-        refused, total = None, None
+        refused, cause, total = None, None, None
         with self.fabric.no_backward_sync(self.wrapped, enabled=not last):
             try:
                 total = self.wrapped(Batch(example.to(self.fabric.device), step - 1))
             except PmgsError as error:
-                refused = Fault.refusal(error, example.key)
-            self._agree(refused)
+                refused, cause = Fault.refusal(error, example.key), error
+            self._agree(refused, cause)
             self.fabric.backward(total / self.config.accumulate)
         if last and self.processes.count > 1:
             self._require_all_gradients()
@@ -155,4 +162,6 @@ def _joined(reports: Sequence[StepReport]) -> StepReport:
         return reports[0]
     names = dict.fromkeys(name for report in reports for name in report.terms)
     terms = {name: sum(report.terms.get(name, 0.0) for report in reports) / len(reports) for name in names}
-    return StepReport(terms, reports[0].gradient_norm, [one for report in reports for one in report.excluded])
+    excluded = [one for report in reports for one in report.excluded]
+    replaced = {scene: reason for report in reports for scene, reason in report.replaced.items()}
+    return StepReport(terms, reports[0].gradient_norm, excluded, replaced)

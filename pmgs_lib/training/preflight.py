@@ -79,9 +79,11 @@ def check_first_batch(example: Example, model: nn.Module, config: TrainingConfig
             f"training: pictures of {context.height} x {context.width}; expected multiples of {multiple} for "
             f"{type(model).__name__}: choose another size"
         )
-    if config.objective.depth_weight > 0 and context.depth is None:
+    objective = config.objective
+    if (objective.depth_weight > 0 or objective.depth_gradient_weight > 0) and context.depth is None:
         raise ParameterError(
-            f"training: depth_weight {config.objective.depth_weight}, but {example.key[0]} has no known depth; "
+            f"training: depth_weight {objective.depth_weight}, depth_gradient_weight "
+            f"{objective.depth_gradient_weight}, but {example.key[0]} has no known depth; "
             "expected scenes with depth, or weight 0"
         )
 
@@ -95,7 +97,5 @@ def check_prediction(name: str, prediction: Prediction, objective: ObjectiveConf
             f"{name} predicts depth only, no Gaussians, but the objective has {', '.join(asking)}; expected 0: train "
             "it with depth_weight, or take a model with Gaussians"
         )
-    if prediction.depth is None and objective.depth_weight > 0:
-        raise ParameterError(
-            f"{name} predicts no depth, but the objective has depth_weight {objective.depth_weight}; expected 0"
-        )
+    if prediction.depth is None and (objective.depth_weight > 0 or objective.depth_gradient_weight > 0):
+        raise ParameterError(f"{name} predicts no depth, but the objective has a weight for it; expected 0")

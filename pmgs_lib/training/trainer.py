@@ -93,8 +93,7 @@ class Trainer:
         with self._surroundings():
             micro_batches = self._checked(batches)
             for step in range(first_step + 1, last + 1):
-                self._take_step(step, micro_batches)
-                self.history.replaced.update(getattr(batches, "replaced", {}))
+                self._take_step(step, micro_batches, getattr(batches, "replaced", {}))
                 if on_step is not None:
                     on_step(step, self.history)
             self._require_finite_weights()
@@ -130,12 +129,13 @@ class Trainer:
         if fault is not None:
             raise fault.error(self.step)
 
-    def _take_step(self, step: int, micro_batches: Iterator[Example]) -> None:
+    def _take_step(self, step: int, micro_batches: Iterator[Example], replaced: Mapping[str, str]) -> None:
         examples, refused = self._draw(step, micro_batches)
         self._seed(step)
         learning_rate = self._set_learning_rates(step)
         try:
-            report = self._gradients(step, examples, refused)
+            new = {scene: reason for scene, reason in replaced.items() if scene not in self.history.replaced}
+            report = self._gradients(step, examples, refused, new)
         except FaultError as found:
             self.optimizer.zero_grad(set_to_none=True)
             self._leave_out(step, found.fault, learning_rate)
@@ -143,21 +143,21 @@ class Trainer:
             self._move_weights()
             for scene, reason in report.excluded:
                 self.history.exclude(step, scene, reason)
+            self.history.replaced.update(report.replaced)
             self.history.add(step, report.terms, report.gradient_norm, learning_rate)
             if self.config.non_finite.action == "skip":
                 self.history.rows[-1]["skipped"] = 0
         self.step = step
 
-    def _draw(self, step: int, micro_batches: Iterator[Example]) -> tuple[list[Example], Fault | None]:
+    def _draw(self, step: int, micro_batches: Iterator[Example]) -> tuple[list[Example], PmgsError | None]:
         """The micro-batches of a step, or why there are none."""
         try:
             examples = list(islice(micro_batches, self.config.accumulate))
         except PmgsError as error:
-            return [], Fault.refusal(error)
+            return [], error
         if len(examples) == self.config.accumulate:
             return examples, None
-        told = f"the data ended after {step - 1} of {self.config.steps} steps; repeat it"
-        return [], Fault((), told, skippable=False)
+        return [], TrainingError(f"the data ended after {step - 1} of {self.config.steps} steps; repeat it")
 
     def _seed(self, step: int) -> None:
         parts = [self.config.seed % 2**64, step, self.fabric.global_rank]
