@@ -93,14 +93,16 @@ def status(
 
 
 def _watch(project: Project) -> None:
-    """On a terminal the table in place, elsewhere its first line whenever a second has changed more than times."""
-    shown = ""
-    for table in watch_call(project):
+    """On a terminal the table in place, elsewhere its first line whenever a run begins or ends."""
+    shown = None
+    for table, state in watch_call(project):
         if sys.stdout.isatty():
             _say(f"{CLEAR_SCREEN}{table}")
-        elif (summary := ";".join(table.splitlines()[0].split(";")[:1])) != shown:
-            shown = summary
+        elif state != shown:
             _say(table.splitlines()[0])
+        shown = state
+    if shown is None:
+        _say("nothing runs here now")
 
 
 def why(

@@ -99,8 +99,8 @@ def _some(names: list[str]) -> str:
     return (", ".join(names[:NAMED]) or "none") + more
 
 
-def watch(project: Project, every_s: float = 2.0) -> Iterator[str]:
-    """The table of the call that goes on here, again and again until it ends; nothing where none does."""
+def watch(project: Project, every_s: float = 1.0) -> Iterator[tuple[str, tuple[int, int]]]:
+    """The table of the call that goes on here, and how many runs began and ended, again and again until it ends."""
     watcher = None
     while is_held(call_folder(project).parent):
         if watcher is None and (call := read_call(project)) is not None:
@@ -109,7 +109,7 @@ def watch(project: Project, every_s: float = 2.0) -> Iterator[str]:
             for state, job, _ in watcher.look():
                 if state == "started":
                     watcher.running[job.key] -= _age(project, job)
-            yield watcher.table()
+            yield watcher.table(), (len(watcher.running), len(watcher.ended))
         time.sleep(every_s)
 
 

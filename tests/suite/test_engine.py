@@ -11,6 +11,8 @@ import psutil
 import pytest
 import yaml
 
+from pmgs_lib.suite import engine
+from pmgs_lib.suite.executors import Resources
 from pmgs_lib.suite.jobs import runs_to_do
 from pmgs_lib.suite.records import all_records
 
@@ -130,6 +132,46 @@ def test_a_failure_ends_the_others_and_the_next_call_goes_on(small):
     assert processes_in(small.root) == []
     (small.root / "good").touch()
     assert small.pmgs("run", "toy").returncode == 0
+
+
+def test_several_experiments_are_one_graph_and_equal_runs_run_once(small):
+    write_graph(small, "ab")
+    runs = written_runs(small)
+    extra = {**runs[1], "id": "c", "parameters": {"name": "c", "needs": ["${runs.same}"]}}
+    small.write_experiment([{**runs[0], "id": "same"}, extra, {**extra, "id": "b"}], "other")
+    done = small.pmgs("run", "toy", "other", "--cores", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "toy, other (smoke): 3 of 3 runs to do"
+    assert counts(small, "abc") == [1, 1, 1]  # `a` of both experiments once, and `c` stands there twice
+    assert done.stdout.splitlines()[-2:] == [
+        "toy (smoke): 2 of 2 runs up to date, 0 left out",
+        "other (smoke): 3 of 3 runs up to date, 0 left out",
+    ]
+    assert small.pmgs("run", "other", "toy").stdout.count("up to date") == 2
+    refused = small.pmgs("run", "toy", "other", "--set", "x=1")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "argument `x` is not known" in refused.stderr
+    assert small.pmgs("run").returncode == 2
+
+
+def test_while_it_runs_a_second_terminal_and_the_call_itself_tell_how_it_goes(small, monkeypatch):
+    write_graph(small, "abc", nap=3.0)
+    assert "nothing runs here" in small.pmgs("status", "toy", "--watch").stdout
+    driver = small.start("run", "toy", "--cores", "1")
+    wait_until(lambda: counts(small, "a") == [1])
+    watching = small.pmgs("status", "toy", "--watch").stdout
+    driver.communicate(timeout=120)
+    assert "; running a " in watching
+    assert "; next b, c; 3 left of unknown length" in watching
+    assert "1 of 3 done; " in watching
+    assert watching.count("  done  ") == 3  # at its end, the states of all
+    monkeypatch.setattr(engine, "TELL_EVERY_S", 0.5)
+    runs = written_runs(small)
+    runs[0]["parameters"]["extra"] = 1
+    small.write_experiment(runs)
+    said = []
+    engine.run_experiments(small, [small.plan()], Resources(cores=1), said.append)
+    assert any(re.search(r"^0 of 3 done; running a \d+ s; next b, c; about \d+ s left$", line) for line in said), said
 
 
 def wait_until(condition, patience_s: float = 60.0):
