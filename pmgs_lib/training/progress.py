@@ -49,7 +49,8 @@ class Progress:
 
     total: the number of the last step. first_step: steps that were done before. scenes, targets: of one step, over all
     devices; a rate in images a second counts rendered target views, context views are not in it. device: whose memory
-    is told. The loss is a running mean over 20 steps, without those that are not finite.
+    is told; on CUDA torch's counter of the peak begins anew here. The loss is a running mean over 20 steps, without
+    those that are not finite.
 
     A bar in a terminal and in a notebook that somebody looks at; otherwise a line every `every_s` seconds (default 30)
     to `sink`, by default this module's log, so that the output of an executed notebook stays as it is. A given `sink`
@@ -75,6 +76,8 @@ class Progress:
         self.total, self.first_step, self.device = total, first_step, device
         self.scenes, self.targets = scenes, targets
         self.measured: dict[str, int | float] = {}
+        if torch.device(device).type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         self._face: _Lines | _Bar = (
             _Lines(sink, every_s) if sink or not _is_watched() else _Bar(total, first_step, every_s)
         )

@@ -71,8 +71,10 @@ class Session:
                 open_loggers(run.loggers, logs, run_name=self.place.output.name, first_step=first)
             )
             device = self.place.trainer.fabric.device
+            scenes = run.training.batch_size
+            targets = scenes * (run.views or load_protocol(run.protocol).training_views).targets
             self.progress = self._open.enter_context(
-                Progress(self.steps, first, scenes=run.training.batch_size, device=device)
+                Progress(self.steps, first, scenes=scenes, targets=targets, device=device)
             )
             self.validator = self._validator()
         return self

@@ -9,16 +9,19 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pmgs_lib.data import load_protocol, make_scenes, open_dataset
-from pmgs_lib.data.protocols import Protocol
+from pmgs_lib.data.protocols import Protocol, save_protocol
 from pmgs_lib.errors import DataError, ParameterError, RunError
 from pmgs_lib.evaluation.methods import GaussianMethod
 from pmgs_lib.export.images import depth_colors, image_to_uint8
-from pmgs_lib.models import build_model
+from pmgs_lib.models import build_model, load_checkpoint
 from pmgs_lib.models.base import Prediction
 from pmgs_lib.rasterizers.base import RenderingSettings
 from pmgs_lib.training import comparison_pictures, validation
+from pmgs_lib.training.history import TrainingHistory
+from pmgs_lib.training.run import TrainingRun, run_training
 from pmgs_lib.training.validation import BEST_FILE, TABLE_FILE, Validator, evaluate_model
 
 HEIGHT, WIDTH, SCENES = 32, 48, 3
@@ -223,3 +226,55 @@ def test_a_full_disk_costs_pictures_and_rows_and_says_so_once(scenes, tmp_path, 
     assert list(pd.read_csv(tmp_path / TABLE_FILE)["step"]) == [3]
     assert json.loads((tmp_path / BEST_FILE).read_text())["step"] == 1
     assert len(validator.last_pictures) == 2
+
+
+@pytest.fixture(scope="module")
+def trained(scenes, tmp_path_factory) -> dict[str, tuple[Path, TrainingHistory]]:
+    """The same training without validation, and with one every two steps and all logs."""
+    folder, protocol = scenes
+    place = tmp_path_factory.mktemp("trained")
+    make_scenes(1, count=2, folder=folder, split="train", frames=12, height=HEIGHT, width=WIDTH)
+    save_protocol(protocol, place / "small.json")
+    common = {
+        "model": "depthsplat-tiny",
+        "scenes": str(folder),
+        "protocol": str(place / "small.json"),
+        "training": {"steps": 4, "objective": {"depth_weight": 0.1}},
+        "accelerator": "cpu",
+    }
+    runs = {
+        "plain": {"loggers": []},
+        "validated": {"validation_scenes": str(folder), "validate_every": 2, "loggers": ["csv", "tensorboard"]},
+    }
+    return {
+        name: (place / name, run_training(TrainingRun.model_validate(common | changes), place / name))
+        for name, changes in runs.items()
+    }
+
+
+def test_training_with_validation_and_logs_equals_training_without(trained):
+    (plain, first), (validated, second) = trained.values()
+    assert first.rows == second.rows
+    weights = [load_checkpoint(folder / "model.safetensors").state_dict() for folder in (plain, validated)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_a_training_leaves_its_history_in_every_log_and_pictures_that_open(trained):
+    folder, history = trained["validated"]
+    table = pd.read_csv(folder / "logs" / "steps.csv")
+    expected = history.to_frame()
+    pd.testing.assert_frame_equal(table[list(expected)], expected, check_exact=True)
+    assert (table[["images_per_second", "memory_gib"]] > 0).all(axis=None)
+    np.testing.assert_allclose(table["images_per_second"] / table["scenes_per_second"], 4)
+    reader = EventAccumulator(str(folder / "logs" / "tensorboard")).Reload()
+    losses = {event.step: event.value for event in reader.Scalars("training/photometric")}
+    assert losses == pytest.approx(dict(zip(expected["step"], expected["photometric"], strict=True)))
+    scores = pd.read_csv(folder / "validation" / TABLE_FILE)
+    assert [event.step for event in reader.Scalars("validation/psnr")] == list(scores["step"]) == [2, 4]
+    np.testing.assert_allclose(table.dropna()["validation/psnr"], scores["psnr"], rtol=0)
+    pictures = [path for step in (2, 4) for path in sorted((folder / "validation" / f"step-{step:06d}").iterdir())]
+    assert len(pictures) == 4
+    assert all(pixels(path).std() > 10 for path in pictures)
+    shown = [event.encoded_image_string for tag in reader.Tags()["images"] for event in reader.Images(tag)]
+    assert sorted(shown) == sorted(path.read_bytes() for path in pictures)
