@@ -7,13 +7,17 @@ BIN := .venv/bin
 export OMP_WAIT_POLICY := passive
 export PYTHONHASHSEED := 0
 
-.PHONY: help env reproduce test prove lab report lint clean system capture goldens
+# What `make reproduce` runs, in one graph: every experiment but those that want a capture, make goldens or only train.
+SUITE := $(filter-out experiments/capture.yaml experiments/goldens.yaml experiments/train_%,$(sort $(wildcard experiments/*.yaml)))
+
+.PHONY: help env reproduce test prove lab report lint clean system system-slurm capture goldens
 help:
 	@echo "make reproduce   embedded scenes -> training -> evaluation -> report, without a GPU"
 	@echo "make test        all tests        make prove   their long forms (about an hour)"
 	@echo "make lab         JupyterLab on the first notebook"
 	@echo "make capture SOURCE=folder   a Nerfstudio capture through import, evaluation and report"
 	@echo "make system      Debian packages that some tests want      make clean   forget runs and caches"
+	@echo "make system-slurm   Debian's Slurm, for the long tests of the cluster"
 
 env: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
@@ -25,7 +29,7 @@ env: .venv/installed
 	@touch $@
 
 reproduce: env
-	@$(BIN)/pmgs run experiments/smoke.yaml --profile smoke --cores $(CORES)
+	@$(BIN)/pmgs run $(SUITE) --profile smoke --cores $(CORES)
 
 capture: env
 	@test -n "$(SOURCE)" || { echo "Name the capture: make capture SOURCE=folder-with-transforms.json" >&2; exit 2; }
@@ -51,6 +55,11 @@ prove: env
 system:
 	apt-get update -qq
 	apt-get install -qq --no-install-recommends chromium
+
+# Slurm's daemons for the tests that start a small cluster in one folder; they need no root then.
+system-slurm:
+	apt-get update -qq
+	apt-get install -qq --no-install-recommends munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins
 
 goldens: env
 	@$(BIN)/pmgs run experiments/goldens.yaml --profile smoke --cores $(CORES)

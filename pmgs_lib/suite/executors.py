@@ -18,6 +18,7 @@ from pmgs_lib.suite.slots import visible_gpus
 ExecutorName = Literal["local", "slurm", "kubernetes"]
 LOCAL: ExecutorName = "local"
 SLURM: ExecutorName = "slurm"
+KUBERNETES: ExecutorName = "kubernetes"
 PROFILE_FOLDER = "experiments/profiles"
 SNAKEMAKE_LOG = "snakemake.log"
 DEFAULT_JOBS = 8  # at a time on a cluster
@@ -87,6 +88,8 @@ def engine_arguments(project: Project, call: Call, workspace: Path) -> list[str]
     if call.executor == SLURM:
         # A log folder that no other call writes to; the name in front lets `squeue` tell whose jobs these are.
         given += ["--slurm-logdir", str(workspace / "slurm"), "--slurm-jobname-prefix", "pmgs"]
+    if call.executor == KUBERNETES:
+        given += ["--default-storage-prefix", str(workspace / "receipts")]  # private to this call, like the rest
     return given
 
 
