@@ -12,11 +12,10 @@ import psutil
 import torch
 
 from pmgs_lib.errors import ParameterError
-from pmgs_lib.training.history import TrainingHistory
+from pmgs_lib.training.history import LAST_COLUMNS, TrainingHistory
 
 log = logging.getLogger(__name__)
 
-NOT_A_TERM = frozenset({"step", "gradient_norm", "learning_rate", "skipped"})
 SMOOTHED_STEPS = 20  # the shown loss and rate are exponential means over about so many steps
 LINE_EVERY_S = 30.0
 BAR_EVERY_S = 0.5
@@ -29,7 +28,7 @@ UNWATCHED = ("PMGS_RUN_FOLDER", "PYTEST_CURRENT_TEST")
 
 def total_loss(row: Mapping[str, int | float]) -> float:
     """The sum of the loss terms of a history's row, NaN where it has none because the step was skipped."""
-    terms = [value for name, value in row.items() if name not in NOT_A_TERM]
+    terms = [value for name, value in row.items() if name not in ("step", *LAST_COLUMNS)]
     return sum(terms) if terms else math.nan
 
 
