@@ -110,12 +110,15 @@ class Progress:
         # With pauses: what a person waits for is the clock on the wall.
         wall_s = (now - self._steady) / steady_steps if steady_steps else seconds
         time_told = f"{duration((self.total - step) * wall_s)} left"
+        told = [f"{rate:.3g} {name.removesuffix('_per_second')}/s" for name, rate in rates.items()]
+        peak = "peak " if torch.device(self.device).type == "cuda" else ""
         parts = [
             f"step {step}/{self.total}",
             time_told if step < self.total else f"took {duration(now - self._started)}",
             f"loss {self._loss.value:.4g}",
-            *(f"{rate:.3g} {name.removesuffix('_per_second')}/s" for name, rate in rates.items()),
-            f"{'peak ' if torch.device(self.device).type == 'cuda' else ''}{self.measured['memory_gib']:.2f} GiB",
+            told[0],
+            f"{peak}{self.measured['memory_gib']:.2f} GiB",
+            *told[1:],  # last, as a terminal of 80 columns ends before it
         ]
         return ", ".join(parts)
 

@@ -73,7 +73,8 @@ def test_the_first_step_and_pauses_are_in_no_rate_but_pauses_are_in_the_time_lef
     train(progress, clock, [52], seconds=1.0, history=history)
     assert progress.measured["images_per_second"] == pytest.approx(4)
     # 49 steps are left; 51 steps have taken 51 s and their 50 pauses 50 s.
-    assert lines[-1].startswith(f"step 52/101, {duration(49 * 101 / 51)} left, loss 0.5, 4 images/s, 1 scenes/s, ")
+    assert lines[-1].startswith(f"step 52/101, {duration(49 * 101 / 51)} left, loss 0.5, 4 images/s, ")
+    assert lines[-1].endswith(" GiB, 1 scenes/s")
 
 
 def test_a_pause_ends_with_a_fault_too(clock):
