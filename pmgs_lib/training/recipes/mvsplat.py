@@ -18,13 +18,13 @@ TRAINING_CODE = code("src/model/model_wrapper.py: configure_optimizers")
 MAIN = code("config/main.yaml")
 
 
-def training(name: str, dataset: str) -> Recipe:
+def training(name: str, dataset: str, model: str) -> Recipe:
     """Two views at 256x256 on one GPU; both data sets are trained alike."""
     experiment = code(f"config/experiment/{dataset}.yaml")
     return Recipe(
         name=name,
         description=f"MVSplat on {dataset.upper()} at 256x256, two views, from UniMatch's features",
-        model=f"mvsplat-{dataset}-256x256",
+        model=model,
         initialisation={"unimatch": "unimatch-gmdepth-scannet"},
         protocol=f"mvsplat-{dataset}-256",
         views=ScheduledViews(kind="bounded", first_gap=(25, 45), last_gap=(45, 192), steps=150_000, targets=4),
@@ -57,5 +57,5 @@ def training(name: str, dataset: str) -> Recipe:
     )
 
 
-RE10K = training("mvsplat-re10k", "re10k")
-ACID = training("mvsplat-acid", "acid")
+RE10K = training("mvsplat-re10k", "re10k", "mvsplat-re10k-256x256")
+ACID = training("mvsplat-acid", "acid", "mvsplat-acid-256x256")
