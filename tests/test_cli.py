@@ -137,3 +137,17 @@ def test_a_required_field_is_a_required_option_and_descriptions_are_shown(wishes
         wishes("--help")
     said = " ".join(capsys.readouterr().out.split())
     assert "--count COUNT how many --names A,B,... what they are called --kind {a,b} which kind (default: a)" in said
+
+
+def several(*names: str, rate: float = 0.5) -> str:
+    """What it does to all of them."""
+    return f"{names} {rate}"
+
+
+def test_star_arguments_are_one_or_more(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "load_object", lambda address: several)
+    assert cli.main(["run", "a", "b", "--rate", "2"]) == 0
+    assert capsys.readouterr().out == "('a', 'b') 2.0\n"
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["run"])
+    assert ended.value.code == 2
