@@ -74,7 +74,8 @@ def dry_run(folder: Path, executor: str) -> str:
     call = call_of(executor)
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "experiments" / "Snakefile"), "--directory",
-        str(workspace), *engine_arguments(project, call, workspace), "--cores", "8", "--dry-run", "--nolock", "--nocolor",
+        str(workspace), *engine_arguments(project, call, workspace), "--cores", "8",
+        "--dry-run", "--nolock", "--nocolor",
         "--config", f"call={write_call(project, call)}", f"root={folder}",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder)
