@@ -54,12 +54,12 @@ def training(steps: int, batch_size: int, **changes: Any) -> TrainingConfig:
     return TrainingConfig(steps=steps, batch_size=batch_size, **(shared | changes))
 
 
-def re10k(name: str, model: str, vit: str, gpus: int, script: Source, **changes: Any) -> Recipe:
+def re10k(name: str, model: str, depth_anything: str, gpus: int, script: Source, **changes: Any) -> Recipe:
     """Two views of RE10K from Depth Anything's and UniMatch's weights: 150,000 steps, eight scenes on each GPU."""
     told = dict.fromkeys(("model", "initialisation", "gpus", "training.steps", "training.batch_size"), script)
     fields: dict[str, Any] = {
         "description": "DepthSplat on RE10K at 256x256, two views, from pretrained depth and matching features",
-        "initialisation": {"unimatch": GMFLOW, "depth_anything": f"depth-anything-v2-{vit}"},
+        "initialisation": {"unimatch": GMFLOW, "depth_anything": depth_anything},
         "protocol": "depthsplat-re10k-256",
     }
     return Recipe(
@@ -68,11 +68,17 @@ def re10k(name: str, model: str, vit: str, gpus: int, script: Source, **changes:
     )  # fmt: skip
 
 
-SMALL_RE10K = re10k("depthsplat-small-re10k", "depthsplat-gs-small-re10k-256x256", "vits", 4, RE10K_SCRIPT)
-BASE_RE10K = re10k("depthsplat-base-re10k", "depthsplat-gs-base-re10k-256x256", "vitb", 4, RE10K_SCRIPT)
-LARGE_RE10K = re10k("depthsplat-large-re10k", "depthsplat-gs-large-re10k-256x256", "vitl", 4, RE10K_SCRIPT)
+SMALL_RE10K = re10k(
+    "depthsplat-small-re10k", "depthsplat-gs-small-re10k-256x256", "depth-anything-v2-vits", 4, RE10K_SCRIPT
+)
+BASE_RE10K = re10k(
+    "depthsplat-base-re10k", "depthsplat-gs-base-re10k-256x256", "depth-anything-v2-vitb", 4, RE10K_SCRIPT
+)
+LARGE_RE10K = re10k(
+    "depthsplat-large-re10k", "depthsplat-gs-large-re10k-256x256", "depth-anything-v2-vitl", 4, RE10K_SCRIPT
+)
 BASE_RE10K_256X448 = re10k(
-    "depthsplat-base-re10k-256x448", "depthsplat-gs-base-re10k-256x448", "vitb", 32, DL3DV_SCRIPT,
+    "depthsplat-base-re10k-256x448", "depthsplat-gs-base-re10k-256x448", "depth-anything-v2-vitb", 32, DL3DV_SCRIPT,
     description="First stage of the training on DL3DV: RE10K at 256x448, two views", size=(256, 448),
 )  # fmt: skip
 
