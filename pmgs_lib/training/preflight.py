@@ -18,6 +18,7 @@ def check_configuration(config: TrainingConfig, model: nn.Module, processes: int
     """What a configuration, a model and the number of processes tell without data. Raises `ParameterError`."""
     _check_optimizer(config.optimizer)
     _check_schedule(config)
+    _check_terms(config)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ParameterError(
             f"training: {type(model).__name__} has no weight to train; expected some parameter with requires_grad"
@@ -56,6 +57,22 @@ def _check_schedule(config: TrainingConfig) -> None:
             f"training: {warmup} steps of warm-up in a schedule of {length}; expected fewer, since the learning rate "
             "is never reached: lower schedule.warmup"
         )
+
+
+def _check_terms(config: TrainingConfig) -> None:
+    """Whether some term has a weight at every step: each pause begins with the training or where a term stops."""
+    objective = config.objective
+    if any(getattr(objective, f"{term}_weight") for term in ("photometric", "depth", "depth_gradient")):
+        return
+    moving = [(objective.perceptual_weight, objective.perceptual_schedule)]
+    moving.append((objective.pointmap_weight, objective.pointmap_schedule))
+    schedules = [schedule for weight, schedule in moving if weight > 0]
+    for step in sorted({0, *(schedule.stop or 0 for schedule in schedules)}):
+        if step < config.steps and not any(schedule.factor(step) for schedule in schedules):
+            raise ParameterError(
+                f"training: no term of the objective has a weight at step {step}; expected one: let a schedule start "
+                "earlier or stop later"
+            )
 
 
 def check_first_batch(example: Example, model: nn.Module, config: TrainingConfig, scenes: int) -> None:

@@ -9,6 +9,7 @@ from pmgs_lib.data import TrainingDataset, open_dataset
 from pmgs_lib.data.folders import write_scenes
 from pmgs_lib.data.loading import Share, training_loader
 from pmgs_lib.data.sampling import BoundedSampler, build_sampler
+from pmgs_lib.data.sampling.schedule import GapRange
 from pmgs_lib.errors import DataError, ParameterError
 
 
@@ -25,7 +26,7 @@ def examples(scenes, sampler=None, **changes) -> TrainingDataset:
     return TrainingDataset(scenes, sampler, 24, 32, length=40, seed=4, batch_size=8, unusable="replace", **changes)
 
 
-@pytest.mark.parametrize(("ranks", "accumulate"), itertools.product([1, 2, 4], [1, 2]))
+@pytest.mark.parametrize(("ranks", "accumulate"), list(itertools.product([1, 2, 4], [1, 2])))
 def test_processes_and_parts_share_each_step_without_rest(ranks, accumulate):
     shares = [Share(8, accumulate, rank, ranks) for rank in range(ranks)]
     for step in range(3):
@@ -70,7 +71,7 @@ def test_errors_come_in_one_line_from_workers_too(scenes, workers):
 
 def test_views_of_different_numbers_ask_for_micro_batches_of_one(scenes):
     """The number is drawn once a step: a batch over several steps has several."""
-    sampler = build_sampler("bounded-v2", gap=(6, 8), views=(2, 4), targets=2)
+    sampler = build_sampler("bounded-v2", gap=GapRange((6, 8), (6, 8)), views=(2, 4), targets=2)
     data = TrainingDataset(scenes, sampler, 24, 32, length=40, seed=4, batch_size=1, unusable="replace")
     with pytest.raises(DataError, match=r"contexts and targets of .* micro-batches of one scene"):
         list(training_loader(data, 8))

@@ -27,6 +27,14 @@ def made(model=None, steps: int = 2, **changes) -> Trainer:
         ({"optimizer": {"weight_decay": float("inf")}}, "weight_decay inf; expected"),
         ({"schedule": {"warmup": 2000}}, "2000 steps of warm-up in a schedule of 2"),
         ({"schedule": {"length": 1}}, "a schedule of 1 steps under a training of 2"),
+        (
+            {"objective": {"photometric_weight": 0.0, "pointmap_weight": 1.0, "pointmap_schedule": {"stop": 1}}},
+            "no term of the objective has a weight at step 1",
+        ),
+        (
+            {"objective": {"photometric_weight": 0.0, "perceptual_weight": 1.0, "perceptual_schedule": {"start": 1}}},
+            "no term of the objective has a weight at step 0",
+        ),
         ({"objective": {"perceptual_weight": 0.5}}, "no perceptual network"),
         ({"objective": {"pointmap_weight": 0.5}}, "no pointmap source"),
     ],
