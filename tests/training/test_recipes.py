@@ -4,6 +4,7 @@ import csv
 
 import pytest
 import torch
+from recipe_facts import FACTS, MEASURED, PAPER_VALUES, RATES
 
 from pmgs_lib.data.catalogue import CATALOGUE
 from pmgs_lib.data.protocols import protocol_names, published_names
@@ -13,7 +14,6 @@ from pmgs_lib.training import run_training
 from pmgs_lib.training.recipes import RECIPES, load_recipe, rehearsal
 from pmgs_lib.training.recipes.base import flattened
 from pmgs_lib.training.schedules import build_optimizer, build_schedule
-from recipe_facts import FACTS, MEASURED, PAPER_VALUES, RATES
 
 PAPERS = [name for name in RECIPES if not name.endswith("-embedded")]
 
