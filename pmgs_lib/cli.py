@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "render": ("pmgs_lib.export.commands:render", "Gaussians, depth, novel views and a video of a scene"),
     "models": ("pmgs_lib.models.commands:models", "the zoo: released models, their files, settings and numbers"),
     "train": ("pmgs_lib.training.commands:train", "train as a YAML file says, or go on where it was stopped"),
+    "plan": ("pmgs_lib.training.memory.commands:plan", "whether a training fits into a GPU, and in how many parts"),
 }
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import resource
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -198,6 +200,12 @@ def test_less_is_kept_in_half_precision_deferred_or_recomputed():
     assert changed(model, targets=8, config=None).bytes < kept.bytes
 
 
+def test_recomputed_blocks_are_played_in_half_precision_too():
+    half = config(precision="bf16-mixed")
+    recomputing = small_gslrm(layers=8, checkpoint_blocks=True)
+    assert changed(recomputing, config=half).bytes < changed(small_gslrm(layers=8), config=half).bytes
+
+
 def test_activations_grow_with_the_scenes_of_a_micro_batch():
     one, four = (changed(micro_batch=count).parts["activations"] for count in (1, 4))
     assert four == pytest.approx(4 * one, rel=0.05)
@@ -262,6 +270,20 @@ def test_a_full_size_depthsplat_is_predicted(precision):
 
 def test_predictions_repeat_to_the_byte():
     assert changed().parts == changed().parts
+
+
+def test_real_calls_after_a_first_prediction_are_real():
+    """Constants and remembered results of modules that a prediction loads must not stay fake."""
+    lines = [
+        "import torch",
+        "from pmgs_lib.training.memory import MemoryLoad, predict_memory",
+        "predict_memory('depthsplat-tiny', MemoryLoad(2, 1, 32, 32))",
+        "from pmgs_lib.models.depthsplat.released import GS_BASE_DL3DV_256X448",
+        "from pmgs_lib.models import released_harmonics",
+        "values = [v for v in vars(released_harmonics).values() if isinstance(v, torch.Tensor)]",
+        "assert values and all(type(v) is torch.Tensor for v in values), values",
+    ]
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=300)
 
 
 # --- plans ----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ NAMES = {
     "predict_memory": "pmgs_lib.training.memory.prediction",
     "MemoryPlan": "pmgs_lib.training.memory.plan",
     "plan_memory": "pmgs_lib.training.memory.plan",
+    "training_load": "pmgs_lib.training.memory.commands",
     "measure_memory": "pmgs_lib.training.memory.measurement",
 }
 

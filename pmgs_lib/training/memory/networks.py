@@ -10,11 +10,13 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
+from pmgs_lib._lazy import load_object
 from pmgs_lib.losses import perceptual
 from pmgs_lib.losses.perceptual import PerceptualLoss, PerceptualOptions, build_perceptual
 from pmgs_lib.models import build_model, named_config
 from pmgs_lib.models.acceleration import Accelerated, accelerate
 from pmgs_lib.models.base import ModelConfig
+from pmgs_lib.models.zoo import ARCHITECTURES
 from pmgs_lib.pointmaps import build_pointmap_source
 from pmgs_lib.pointmaps.base import Pointmap, PointmapSource
 from pmgs_lib.pointmaps.vggt import source as vggt_source
@@ -26,13 +28,24 @@ from pmgs_lib.views import Views
 NETWORK_SOURCES = ("vggt", "vggt-depth")
 
 
-def played_model(model: nn.Module | ModelConfig | str) -> nn.Module:
+def known_model(model: nn.Module | ModelConfig | str) -> nn.Module | ModelConfig:
+    """The model, or its configuration with the code of its network loaded.
+
+    Modules are not to be loaded where tensors are fake: what they keep would be fake for ever.
+    """
+    config = named_config(model) if isinstance(model, str) else model
+    if isinstance(config, ModelConfig):
+        load_object(ARCHITECTURES[config.kind][1])
+    return config
+
+
+def played_model(model: nn.Module | ModelConfig) -> nn.Module:
     """A model on fake tensors, frozen where the given one is; call it where tensors are fake.
 
     Regions that are compiled run one operator after the other here.
     """
-    if isinstance(model, str | ModelConfig):
-        return build_model(named_config(model) if isinstance(model, str) else model)
+    if isinstance(model, ModelConfig):
+        return build_model(model)
     if not isinstance(model, Accelerated):
         return fake_twin(model)
     # Compiled regions are bound to the weights that they were made for, so these cannot be copied with them.
@@ -59,6 +72,9 @@ def fake_twin(module: nn.Module) -> nn.Module:
 
 def sized_perceptual(options: PerceptualOptions) -> PerceptualLoss | None:
     """The perceptual term of an objective, on the meta device: no file is opened."""
+    if options.perceptual_weight == 0:
+        return None
+    _import_networks()
     with (
         torch.device("meta"),
         patch.object(perceptual, "load_lpips_network", lambda path, digest: _sized_lpips()),
@@ -83,8 +99,14 @@ class _PointsFromElsewhere(PointmapSource):
         return Pointmap(torch.ones(*shape, 3), torch.ones(shape))
 
 
+def _import_networks() -> None:
+    """Load, on no device, what takes a second or more."""
+    import lpips  # noqa: F401
+    import torchvision  # noqa: F401
+
+
 def _sized_lpips() -> nn.Module:
-    import lpips  # a second to import
+    import lpips
 
     with warnings.catch_warnings():
         # lpips 0.1.4 still says `pretrained=` to torchvision, which warns about it.
@@ -93,7 +115,7 @@ def _sized_lpips() -> nn.Module:
 
 
 def _sized_trunk(layers: int) -> nn.Sequential:
-    import torchvision  # slow to import
+    import torchvision
 
     return getattr(torchvision.models, f"vgg{layers}")(weights=None, init_weights=False).features
 

@@ -18,12 +18,13 @@ from pmgs_lib.training.memory.counter import MemoryCounter
 from pmgs_lib.training.memory.networks import (
     NETWORK_SOURCES,
     fake_twin,
+    known_model,
     played_model,
     sized_perceptual,
     sized_pointmaps,
 )
 from pmgs_lib.training.memory.scratch import LIBRARY_WORKSPACE
-from pmgs_lib.training.memory.stand_ins import forward_pass, played_on_gpu
+from pmgs_lib.training.memory.stand_ins import backward, forward_pass, played_on_gpu
 from pmgs_lib.training.objective import Objective
 from pmgs_lib.training.schedules import build_optimizer
 from pmgs_lib.training.step import Batch, TrainingStep
@@ -122,7 +123,7 @@ def predict_memory(model: nn.Module | ModelConfig | str, load: MemoryLoad) -> Me
     True
     """
     counter = MemoryCounter()
-    networks = _networks(load)
+    model, networks = known_model(model), _networks(load)
     try:
         with played_on_gpu(counter):
             if load.config is None:
@@ -151,7 +152,7 @@ def _networks(load: MemoryLoad) -> _Networks:
     return source, sized_perceptual(objective)
 
 
-def _inference(counter: MemoryCounter, model: nn.Module | ModelConfig | str, load: MemoryLoad) -> None:
+def _inference(counter: MemoryCounter, model: nn.Module | ModelConfig, load: MemoryLoad) -> None:
     with counter.part("weights"):
         network = played_model(model).eval()
     with counter.part("inputs"):
@@ -165,9 +166,7 @@ def _inference(counter: MemoryCounter, model: nn.Module | ModelConfig | str, loa
             render_with_settings(prediction.gaussians, target.cameras, *sizes, prediction.settings, **options)
 
 
-def _training(
-    counter: MemoryCounter, model: nn.Module | ModelConfig | str, load: MemoryLoad, networks: _Networks
-) -> None:
+def _training(counter: MemoryCounter, model: nn.Module | ModelConfig, load: MemoryLoad, networks: _Networks) -> None:
     config = load.config
     with counter.part("weights"):
         network = played_model(model).train()
@@ -194,7 +193,7 @@ def _micro_step(counter: MemoryCounter, step: TrainingStep, batch: Batch, precis
     with counter.part("activations"), forward_pass(precision):
         total = step(batch)
     with counter.part("backward"):
-        total.backward()
+        backward(total)
 
 
 def _running_optimizer(network: nn.Module, config: TrainingConfig) -> Optimizer:

@@ -8,7 +8,7 @@ replacing functions of this process while a prediction runs; nothing of it reach
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from functools import cache, wraps
+from functools import _lru_cache_wrapper, cache, wraps
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -16,6 +16,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import _engine_run_backward
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
@@ -33,6 +34,7 @@ from pmgs_lib.training.memory.counter import MemoryCounter
 
 aten = torch.ops.aten
 HALVES = (torch.float16, torch.bfloat16)
+OWN = "pmgs_lib.training.memory"
 KERNEL_FILE = "pmgs_lib.models.matching.sweep_kernels"  # needs Triton
 FLASH_WIDTH = 256  # the widest head that flash attention takes
 # Operators that only a CPU's autocast takes up to float32, as torch names them.
@@ -43,11 +45,12 @@ FLOAT32_ON_CPU_ONLY = frozenset({"grid_sample", "grid_sampler", "pad"})
 def played_on_gpu(counter: MemoryCounter) -> Iterator[None]:
     """Tensors made inside are fake, and `counter` counts what a GPU would hold."""
     with ExitStack() as stack:
-        for target, name, replacement in _replacements(counter):
+        for target, name, replacement in [*_replacements(counter), *_without_caches()]:
             stack.enter_context(patch.object(target, name, replacement))
         kernels = SimpleNamespace(plane_sweep=None, plane_sweep_gradient=None)
         stack.enter_context(patch.dict(sys.modules, {KERNEL_FILE: kernels}))
-        stack.enter_context(FakeTensorMode())
+        # Constants of modules are real, and become fake where they are used.
+        stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(counter)
         stack.enter_context(_GpuFunctions())
         yield
@@ -77,6 +80,13 @@ def _counted(counter: MemoryCounter, part: str, function: Callable) -> Callable:
             return function(*args, **kwargs)
 
     return counted
+
+
+def _without_caches() -> list[tuple[Any, str, Any]]:
+    """Functions of the library that remember results, as they are without: real and fake tensors must not meet."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("pmgs_lib.") and OWN not in name]
+    entries = [(module, name, value) for module in modules for name, value in vars(module).items()]
+    return [(*entry[:2], entry[2].__wrapped__) for entry in entries if isinstance(entry[2], _lru_cache_wrapper)]
 
 
 class _CountedGsplat(Rasterizer):
@@ -120,7 +130,7 @@ class _GpuFunctions(TorchFunctionMode):
         if autocast and name in FLOAT32_ON_CPU_ONLY:
             with torch.autocast("cpu", enabled=False):
                 return func(*args, **kwargs)
-        if autocast and _float32_on_gpu(name):
+        if autocast and _float32_on_gpu("upsample_bilinear2d" if name == "interpolate" else name):
             args, kwargs = tree_map(_single, (args, kwargs))
         return func(*args, **kwargs)
 
@@ -159,3 +169,11 @@ def forward_pass(precision: str) -> Iterator[None]:
     half = torch.autocast("cpu", dtype=torch.bfloat16) if precision == "bf16-mixed" else nullcontext()
     with half, patch.object(torch.compiler, "is_compiling", lambda: True):
         yield
+
+
+def backward(total: Tensor) -> None:
+    """`total.backward()` straight at the engine: torch's own function would leave the modes of `played_on_gpu`, which
+    blocks that are recomputed need as they did in the forward pass.
+    """
+    start = torch.ones_like(total)
+    _engine_run_backward((total,), (start,), False, False, (), allow_unreachable=True, accumulate_grad=True)
