@@ -16,10 +16,15 @@ NO_DATA = {".py", ".pyc", ".pyi", ".md"}
 
 @dataclass(frozen=True)
 class Closure:
-    """Modules by name, and by label (package name, then the path in it) all files: sources and the packages' data."""
+    """Modules by name, and by label (package name, then the path in it) all files: sources and the packages' data.
+
+    led_to: further names that the given ones lead to, e.g. from a recipe's to its model's: what a result of the run may
+    name to those that read it.
+    """
 
     modules: Mapping[str, Path]
     files: Mapping[str, Path]
+    led_to: frozenset[str] = frozenset()
 
 
 def find_closure(source: str, packages: Mapping[str, Path], names: Iterable[str] = ()) -> Closure:
@@ -40,7 +45,7 @@ def find_closure(source: str, packages: Mapping[str, Path], names: Iterable[str]
     walk.strings |= set(names)
     while walk.follow_registries():
         pass
-    return Closure(dict(sorted(walk.modules.items())), _labelled_files(walk.modules, packages))
+    return Closure(dict(sorted(walk.modules.items())), _labelled_files(walk.modules, packages), walk.led_to(set(names)))
 
 
 def module_file(module: str, packages: Mapping[str, Path]) -> Path | None:
@@ -124,6 +129,13 @@ class _Walk:
                 else:
                     self.strings.add(text)
         return (len(self.modules), len(self.strings)) > before
+
+    def led_to(self, names: set[str]) -> frozenset[str]:
+        """Names of registries that stand in the modules behind the registry entries of `names`."""
+        known = {name for name, _ in self.registry}
+        behind = {text.partition(":")[0] for name, text in self.registry if name in names and ":" in text}
+        found = [self.facts[module].strings for module in behind if module in self.facts]
+        return frozenset(known.intersection(set().union(*found)))
 
 
 def _labelled_files(modules: Mapping[str, Path], packages: Mapping[str, Path]) -> dict[str, Path]:

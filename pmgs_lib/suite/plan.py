@@ -234,6 +234,7 @@ class _Planner:
         # A checkpoint of a needed run may name the model that its parameters named.
         self.names[entry.id] = texts_in(values).union(*(self.names[run.id] for run in needed))
         closure = closure_of_run(self.project, notebook, self.names[entry.id])
+        self.names[entry.id] |= closure.led_to
         return {
             "format": FORMAT,
             "notebook": {"path": entry.notebook, "code": digest_code(notebook), "schema": kinds},

@@ -92,6 +92,24 @@ def test_smoke_shares_what_other_experiments_run_anyway(plans):
     assert len(own) <= MOST_OWN_RUNS, sorted(own.values())
 
 
+def test_an_evaluation_counts_the_code_of_the_model_that_its_needed_run_trained_and_of_no_other(plans):
+    counted = {
+        run_id: {label.split("/")[2] for label in plans[name].run(run_id).parts["library"] if "/models/" in label}
+        for name, run_id in (
+            ("mvsplat", "evaluate_mvsplat"),
+            ("gslrm", "evaluate_stage1"),
+            ("depthsplat", "evaluate_tiny"),
+        )
+    }
+    families = {"depthsplat", "mvsplat", "gslrm"}
+    assert counted["evaluate_mvsplat"] & families == {
+        "depthsplat",
+        "mvsplat",
+    }  # DepthSplat is 40_evaluate's own default
+    assert counted["evaluate_stage1"] & families == {"depthsplat", "gslrm"}
+    assert counted["evaluate_tiny"] & families == {"depthsplat"}
+
+
 def test_one_id_is_one_run_in_all_of_them(plans):
     keys = {(run.id, run.key) for name in NAMES for run in plans[name].runs}
     assert max(Counter(run_id for run_id, _ in keys).values()) == 1
