@@ -1,19 +1,21 @@
 """Recipes: every published number from a table of its own, and every recipe runs, small, with its switches kept."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from recipe_facts import FACTS, MEASURED, PAPER_VALUES, RATES
 
 from pmgs_lib.data.catalogue import CATALOGUE
 from pmgs_lib.data.protocols import protocol_names, published_names
 from pmgs_lib.errors import CheckpointError, ParameterError
 from pmgs_lib.models import INITIALISATIONS, MODELS, build_model
-from pmgs_lib.training import run_training
+from pmgs_lib.training import TrainingRun, run_training
 from pmgs_lib.training.recipes import RECIPES, load_recipe, rehearsal
 from pmgs_lib.training.recipes.base import flattened
-from pmgs_lib.training.schedules import build_optimizer, build_schedule
+from pmgs_lib.training.schedules import build_optimizer, learning_rate_factor
 
 PAPERS = [name for name in RECIPES if not name.endswith("-embedded")]
 
@@ -73,17 +75,12 @@ def test_first_weights_have_the_shapes_of_the_model(name):
 
 @pytest.mark.parametrize(("name", "step", "rates", "source"), RATES)
 def test_published_rates(name, step, rates, source):
-    """Learning rates of the last group, and of the pretrained one where there is one, at a step counted from 0."""
-    recipe = load_recipe(name)
+    """Rates of the parameters called pretrained, where they have their own, and of all others."""
+    training = load_recipe(name).training
     model = torch.nn.ModuleDict({"pretrained": torch.nn.Linear(1, 1), "other": torch.nn.Linear(1, 1)})
-    optimizer = build_optimizer(model, recipe.training.optimizer)
-    schedule = build_schedule(optimizer, recipe.training)
-    # The rate is a function of the step: jump instead of walking there 100,000 times.
-    schedule.last_epoch = schedule._step_count = step
-    computed = schedule.get_lr()
-    assert max(computed) == pytest.approx(rates[-1], rel=1e-6, abs=1e-12), source
-    if len(rates) == 2:
-        assert min(computed) == pytest.approx(rates[0], rel=1e-6, abs=1e-15), source
+    groups = build_optimizer(model, training.optimizer).param_groups
+    factor = learning_rate_factor(step, training)
+    assert sorted({group["lr"] * factor for group in groups}) == pytest.approx(rates, rel=1e-6, abs=1e-15), source
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4, 8, 16, 32])
@@ -171,8 +168,23 @@ def test_a_rehearsal_keeps_the_switches(name):
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipes")
-    load_recipe("gslrm-tiny-embedded").smoke().make_scenes(folder, count=2)
+    load_recipe("depthsplat-depth").smoke().make_scenes(folder, count=2)
     return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("train_gslrm_tiny", "gslrm-tiny-embedded"), ("train_depthsplat_tiny", "depthsplat-tiny-embedded")],
+)
+def test_the_file_for_the_command_line_is_the_recipe(file, name):
+    content = yaml.safe_load((Path(__file__).parents[2] / "experiments" / f"{file}.yaml").read_text())
+    found, recipe = TrainingRun.model_validate(content), load_recipe(name)
+    assert (found.model, found.protocol, found.training) == (recipe.model, recipe.protocol, recipe.training)
+
+
+def test_every_recipe_has_its_rehearsal_in_the_experiment():
+    content = yaml.safe_load((Path(__file__).parents[2] / "experiments" / "recipes.yaml").read_text())
+    assert {run["parameters"].get("recipe") for run in content["runs"]} - {None} == set(RECIPES)
 
 
 KINDS = ["depthsplat-base-dl3dv", "pm-loss-dl3dv", "mvsplat-re10k", "gslrm-stage2-4views", "depthsplat-depth"]

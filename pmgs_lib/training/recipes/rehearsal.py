@@ -14,7 +14,7 @@ from pmgs_lib.models import MODELS, ModelConfig
 from pmgs_lib.training.recipes.base import Recipe, Source, merged, shortened
 
 REHEARSED = Source(trust="changed", where="rehearsal on two CPU cores")
-STEPS, SCENES = 3, 2
+STEPS, SCENES = 2, 2
 SHRINKING = 4  # of the sides of pictures
 PROTOCOL = "embedded-smoke"
 
