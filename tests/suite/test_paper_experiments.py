@@ -97,7 +97,7 @@ def test_an_evaluation_counts_the_code_of_the_model_that_its_needed_run_trained_
         run_id: {label.split("/")[2] for label in plans[name].run(run_id).parts["library"] if "/models/" in label}
         for name, run_id in (
             ("mvsplat", "evaluate_mvsplat"),
-            ("gslrm", "evaluate_stage1"),
+            ("pm_loss", "evaluate_rehearsed_baseline"),
             ("depthsplat", "evaluate_tiny"),
         )
     }
@@ -106,7 +106,7 @@ def test_an_evaluation_counts_the_code_of_the_model_that_its_needed_run_trained_
         "depthsplat",
         "mvsplat",
     }  # DepthSplat is 40_evaluate's own default
-    assert counted["evaluate_stage1"] & families == {"depthsplat", "gslrm"}
+    assert counted["evaluate_rehearsed_baseline"] & families == {"depthsplat"}
     assert counted["evaluate_tiny"] & families == {"depthsplat"}
 
 
