@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from pmgs_lib.cameras import Cameras
@@ -17,10 +18,13 @@ from pmgs_lib.rasterizers import dispatch
 from pmgs_lib.training import TrainingConfig
 from pmgs_lib.training.memory import MemoryLoad, measure_memory, plan_memory, predict_memory
 from pmgs_lib.training.memory import plan as planning
+from pmgs_lib.training.memory.commands import plan as plan_file
+from pmgs_lib.training.memory.commands import training_load
 from pmgs_lib.training.memory.counter import MemoryCounter
 from pmgs_lib.training.memory.prediction import GIB, MemoryPrediction
 from pmgs_lib.training.memory.scratch import LIBRARY_WORKSPACE
 from pmgs_lib.training.memory.stand_ins import forward_pass, played_on_gpu
+from pmgs_lib.training.run import read_training_file
 from pmgs_lib.views import Views
 
 SMALL_GSLRM = {"width": 128, "layers": 3, "head_width": 32}
@@ -192,18 +196,19 @@ def test_more_work_needs_more_memory(base, more):
 
 
 def test_less_is_kept_in_half_precision_deferred_or_recomputed():
-    model = small_gslrm(layers=8)
-    kept = changed(model, targets=8)
-    assert changed(model, targets=8, config=config(precision="bf16-mixed")).bytes < kept.bytes
-    assert changed(model, targets=8, config=config(objective={"rendering": "deferred"})).bytes < kept.bytes
-    assert changed(small_gslrm(layers=8, checkpoint_blocks=True), targets=8).bytes < kept.bytes
-    assert changed(model, targets=8, config=None).bytes < kept.bytes
+    # Pictures of so many patches that activations outweigh the weights, which half precision holds twice.
+    model, large = small_gslrm(layers=8), {"targets": 8, "height": 256, "width": 256}
+    kept = changed(model, **large)
+    assert changed(model, **large, config=config(precision="bf16-mixed")).bytes < kept.bytes
+    assert changed(model, **large, config=config(objective={"rendering": "deferred"})).bytes < kept.bytes
+    assert changed(small_gslrm(layers=8, checkpoint_blocks=True), **large).bytes < kept.bytes
+    assert changed(model, **large, config=None).bytes < kept.bytes
 
 
 def test_recomputed_blocks_are_played_in_half_precision_too():
-    half = config(precision="bf16-mixed")
+    half, large = config(precision="bf16-mixed"), {"height": 256, "width": 256}
     recomputing = small_gslrm(layers=8, checkpoint_blocks=True)
-    assert changed(recomputing, config=half).bytes < changed(small_gslrm(layers=8), config=half).bytes
+    assert changed(recomputing, **large, config=half).bytes < changed(small_gslrm(layers=8), **large, config=half).bytes
 
 
 def test_activations_grow_with_the_scenes_of_a_micro_batch():
@@ -212,9 +217,8 @@ def test_activations_grow_with_the_scenes_of_a_micro_batch():
 
 
 def test_what_a_part_is_called_says_what_holds_it():
-    objective = {"perceptual_weight": 0.5, "pointmap_weight": 0.005}
-    parts = changed(config=config(objective=objective, average_decay=0.9), micro_batch=2).parts
-    assert {"weights", "optimizer", "average", "activations", "rendering", "perceptual", "pointmap"} <= set(parts)
+    parts = changed(config=config(objective={"perceptual_weight": 0.5}, average_decay=0.9), micro_batch=2).parts
+    assert {"weights", "optimizer", "average", "inputs", "activations", "rendering", "perceptual"} <= set(parts)
     assert parts["average"] == parts["weights"]
 
 
@@ -313,7 +317,7 @@ def test_devices_share_the_batch():
 
 
 def test_if_nothing_fits_the_switches_are_tried_in_their_order():
-    plan = plan_memory(small_gslrm(layers=8), MemoryLoad(**SIZE, config=config()), planning.CONTEXT_BYTES, 2)
+    plan = plan_memory(small_gslrm(), MemoryLoad(**SIZE, config=config()), planning.CONTEXT_BYTES, 2)
     names = [switch.name for switch in plan.switches]
     assert names == ["rendering: deferred", "checkpoint_blocks: true", "precision: bf16-mixed", "targets: 1"]
     assert (plan.micro_batch, plan.accumulate, plan.fits) == (1, 2, False)
@@ -322,12 +326,14 @@ def test_if_nothing_fits_the_switches_are_tried_in_their_order():
     assert all(name in str(plan) for name in names)
 
 
-def test_a_switch_that_is_enough_is_named():
-    load = MemoryLoad(**SIZE | {"targets": 8}, config=config())
-    smaller = changed(small_gslrm(layers=8), targets=8, config=config(precision="bf16-mixed"))
-    plan = plan_memory(small_gslrm(layers=8), load, budget_for(smaller), 1)
+def test_a_switch_that_is_enough_is_named(monkeypatch):
+    def predict(model, load):
+        return MemoryPrediction({"activations": (2 if load.config.precision == "32-true" else 1) * GIB})
+
+    monkeypatch.setattr(planning, "predict_memory", predict)
+    plan = plan_memory("gslrm-tiny", MemoryLoad(**SIZE, config=config()), 2 * GIB, 1)
     assert not plan.fits
-    assert "precision: bf16-mixed" in plan.reason
+    assert plan.reason.endswith("enough each for itself: precision: bf16-mixed")
 
 
 def test_plans_ask_for_few_predictions(monkeypatch):
@@ -341,6 +347,20 @@ def test_plans_ask_for_few_predictions(monkeypatch):
     plan = plan_memory("gslrm-tiny", MemoryLoad(**SIZE, config=config()), int(7.8 * GIB), 64)
     assert plan.micro_batch == 4
     assert len(asked) <= 4
+
+
+def test_a_training_file_is_planned_at_its_largest_examples(tmp_path):
+    file = tmp_path / "training.yaml"
+    frames = {"kind": "bounded-v2", "first_gap": [10, 20], "last_gap": [10, 20], "targets": 3, "views": [2, 4]}
+    training = {"steps": 10, "batch_size": 4, "accumulate": 2}
+    fields = {"model": "gslrm-tiny", "scenes": "anywhere", "training": training, "size": [32, 64], "views": frames}
+    file.write_text(yaml.safe_dump(fields), encoding="utf-8")
+    load = training_load(read_training_file(file))
+    assert (load.views, load.targets, load.height, load.width, load.micro_batch) == (4, 3, 32, 64, 2)
+    assert "4 views, 3 targets, 32 x 64, 32-true" in plan_file(str(file))
+    assert plan_file(str(file)).endswith("accumulate: 1")
+    with pytest.raises(ParameterError, match="batch_size 4 does not divide into accumulate 2 parts on 3 devices"):
+        training_load(read_training_file(file), devices=3)
 
 
 # --- faces -----------------------------------------------------------------------------------------------------------

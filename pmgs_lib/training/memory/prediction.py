@@ -179,13 +179,14 @@ def _training(counter: MemoryCounter, model: nn.Module | ModelConfig, load: Memo
     step = TrainingStep(network, objective)
     with counter.part("inputs"):
         example = _example(load)
-    for parameter in network.parameters():
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in trained:
         parameter.register_post_accumulate_grad_hook(lambda own: counter.hold(own.grad, "gradients"))
     counter.forget_peak()
     for _ in range(min(2, config.accumulate)):  # from the second part on, gradients are there already
         _micro_step(counter, step, Batch(example, _busiest_step(objective, config)), config.precision)
     with counter.part("optimizer"):
-        torch.nn.utils.clip_grad_norm_(network.parameters(), config.optimizer.clip_norm or 1.0, foreach=True)
+        torch.nn.utils.clip_grad_norm_(trained, config.optimizer.clip_norm or 1.0, foreach=True)
         optimizer.step()
 
 
