@@ -1,14 +1,22 @@
-"""How fast training runs on a device: the trunk of a transformer against the device's own matrix products, whole steps."""
+"""How fast training runs on a device: a transformer's trunk beside the device's own matrix products, whole steps."""
 
+import statistics
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import repeat
 
 import torch
 from torch import nn
 
+from pmgs_lib.errors import ParameterError
+from pmgs_lib.evaluation.scaling import Load, synthetic_context
 from pmgs_lib.evaluation.timing import Timing, measure
 from pmgs_lib.models.gslrm.config import GslrmConfig
 from pmgs_lib.models.gslrm.transformer import Transformer
+from pmgs_lib.training.config import TrainingConfig
+from pmgs_lib.training.trainer import Trainer
+from pmgs_lib.views import Example
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,12 @@ def time_trunk(
     dtype: torch.dtype = torch.bfloat16,
     compile: bool = False,
     repeats: int = 20,
+    product_size: int = 8192,
 ) -> Utilisation:
-    """Forward and backward of GS-LRM's transformer under autocast to `dtype`, nothing recomputed, on random tokens."""
+    """Forward and backward of GS-LRM's transformer under autocast to `dtype`, nothing recomputed, on random tokens.
+
+    product_size: of the square matrices it is compared with.
+    """
     device = torch.device(device)
     trunk = Transformer(config.model_copy(update={"checkpoint_blocks": False})).to(device)
     if compile:
@@ -75,7 +87,9 @@ def time_trunk(
     inputs = torch.randn(scenes, tokens, config.width, device=device, requires_grad=True)
     pull = torch.randn_like(inputs)
     timing = measure(_forward_and_backward(trunk, inputs, pull, dtype), device=device, repeats=repeats, warmup=5)
-    return Utilisation(transformer_flop(config, scenes, tokens), timing, product_rate(device, dtype=dtype))
+    return Utilisation(
+        transformer_flop(config, scenes, tokens), timing, product_rate(device, size=product_size, dtype=dtype)
+    )
 
 
 def _forward_and_backward(
@@ -88,3 +102,40 @@ def _forward_and_backward(
         outputs.backward(pull)
 
     return once
+
+
+def synthetic_example(scenes: int, views: int, targets: int, height: int, width: int, seed: int = 0) -> Example:
+    """A batch of pictures of noise, seen from small arcs: what a step costs depends little on what there is to see."""
+    parts = []
+    for scene in range(scenes):
+        context = synthetic_context(Load(views, height, width), seed=seed + 2 * scene)[0]
+        target = synthetic_context(Load(targets, height, width), seed=seed + 2 * scene + 1)[0]
+        parts.append(Example(context, target, f"noise {scene}"))
+    return Example.collate(parts)
+
+
+def time_steps(trainer: Trainer, example: Example, *, warmup: int = 5, repeats: int = 15) -> Timing:
+    """Whole steps of a trainer on one micro-batch given again and again: loading is not in it, moving weights is.
+
+    In several processes each gives its own share; the time is that of the slowest, since they wait for each other.
+    """
+    config: TrainingConfig = trainer.config
+    if config.steps < warmup + repeats or warmup < 1:
+        raise ParameterError(
+            f"time_steps: {warmup} + {repeats} steps of {config.steps}; expected a training of so many steps or more, "
+            "and one of them at least as warm-up"
+        )
+    ends: list[float] = []
+
+    def note(step: int, _history: object) -> None:
+        if trainer.fabric.device.type == "cuda":
+            torch.cuda.synchronize(trainer.fabric.device)
+            if step == warmup:
+                torch.cuda.reset_peak_memory_stats(trainer.fabric.device)
+        ends.append(time.perf_counter())
+
+    trainer.fit(repeat(example), on_step=note, until=warmup + repeats)
+    seconds = [end - begin for begin, end in zip(ends[warmup - 1 :], ends[warmup:], strict=False)]
+    cuda = trainer.fabric.device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(trainer.fabric.device) if cuda else None
+    return Timing(statistics.median(seconds), min(seconds), max(seconds), peak)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from pmgs_lib.models.base import full_precision
 from pmgs_lib.models.gslrm.config import GslrmConfig
 
 
@@ -27,8 +28,10 @@ class Attention(nn.Module):
     def forward(self, x: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token width"]:
         query, key, value = self.qkv(x).unflatten(-1, self.shape).permute(2, 0, 3, 1, 4)
         if self.norms:
-            # Norms answer in float32 under autocast.
-            query, key = (norm(y).to(value.dtype) for norm, y in zip(self.norms, (query, key), strict=True))
+            # Their weights stay in float32 under autocast, and so do they.
+            query, key = (
+                norm(full_precision(y)).to(value.dtype) for norm, y in zip(self.norms, (query, key), strict=True)
+            )
         mixed = functional.scaled_dot_product_attention(query, key, value)
         return self.proj(mixed.transpose(1, 2).flatten(2))
 

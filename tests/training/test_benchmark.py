@@ -1,0 +1,38 @@
+"""Counted work, and times of whole steps."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from pmgs_lib.errors import ParameterError
+from pmgs_lib.models import build_model
+from pmgs_lib.models.gslrm.config import GslrmConfig
+from pmgs_lib.models.gslrm.transformer import Transformer
+from pmgs_lib.training import Trainer, TrainingConfig
+from pmgs_lib.training.benchmark import synthetic_example, time_steps, time_trunk, transformer_flop
+
+SMALL = GslrmConfig(width=64, layers=2, head_width=16)
+
+
+def test_the_formula_counts_what_torch_counts_forwards():
+    trunk, tokens = Transformer(SMALL), torch.randn(2, 24, 64)
+    with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        trunk(tokens)
+    assert transformer_flop(SMALL, scenes=2, tokens=24) == pytest.approx(3 * counter.get_total_flops())
+
+
+def test_a_trunk_is_timed_against_products_of_the_same_process():
+    found = time_trunk(SMALL, scenes=1, views=2, height=32, width=32, device="cpu", repeats=2, product_size=256)
+    assert 0 < found.fraction < 3
+    assert found.to_metrics()["fraction"] == found.fraction
+
+
+def test_steps_are_timed_and_taken():
+    model = build_model("gslrm-tiny", width=32, layers=1)
+    trainer = Trainer(model, TrainingConfig(steps=4, batch_size=2, schedule={"warmup": 1}), accelerator="cpu")
+    timing = time_steps(trainer, synthetic_example(2, 2, 1, 16, 16), warmup=1, repeats=3)
+    assert trainer.step == 4
+    assert 0 < timing.low_s <= timing.median_s <= timing.high_s
+    assert timing.peak_bytes is None
+    with pytest.raises(ParameterError, match="expected a training of so many steps"):
+        time_steps(trainer, synthetic_example(2, 2, 1, 16, 16))
