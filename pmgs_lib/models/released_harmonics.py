@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pmgs_lib.geometry.harmonics import change_of_basis, harmonics_basis
 
-# Released harmonics use e3nn's axes: the released renderer evaluates them at directions (z, x, y). On the CPU also where
-# this module is first imported to build a model without weights, on torch's "meta" device.
+# Released harmonics use e3nn's axes: the released renderer evaluates them at directions (z, x, y). On the CPU even
+# where this module is first imported to build a model without weights, on torch's "meta" device.
 RELEASED_AXES = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], device="cpu")
 
 # The released renderer reads 16 coefficients: those of degree 4 are trained to nothing.
