@@ -14,6 +14,7 @@ from pmgs_lib.suite.papers.values import PaperValue, paper_value
 from pmgs_lib.suite.papers.verdicts import LIMITS, OURS, Cell, Verdict, judge, limits_note
 from pmgs_lib.suite.tables import ARROWS, CELL, HEAD, LEFT, QUIET, TABLE
 
+WRAPPED = f"{CELL};white-space:normal"  # texts, not bare numbers: they would push the table off the page
 COLORS: Mapping[Verdict, str] = {  # on white at least 4.5 : 1; the word says the same
     "MATCH": "#14632b",
     "CLOSE": "#735100",
@@ -108,11 +109,11 @@ class FilledTable:
         if found is not None:
             link = f' <a href="{escape(found.href)}" style="{QUIET}">run</a>'
         label = f"{escape(row.label)}{_raised(marks)}{link}"
-        return f'<tr><th scope="row" style="{CELL}{LEFT};font-weight:400">{label}</th>{cells}</tr>'
+        return f'<tr><th scope="row" style="{WRAPPED}{LEFT};font-weight:400">{label}</th>{cells}</tr>'
 
     def _html_cell(self, cell: Cell) -> str:
         text = escape(cell.text).replace(cell.verdict, f'<b style="color:{COLORS[cell.verdict]}">{cell.verdict}</b>')
-        return f'<td style="{CELL}">{text}{_raised(self.marks(cell.notes))}</td>'
+        return f'<td style="{WRAPPED}">{text}{_raised(self.marks(cell.notes))}</td>'
 
 
 def fill_table(table: PaperTable, evidence: Mapping[str, Evidence]) -> FilledTable:
