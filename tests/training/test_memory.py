@@ -23,7 +23,7 @@ from pmgs_lib.training.memory.commands import training_load
 from pmgs_lib.training.memory.counter import MemoryCounter
 from pmgs_lib.training.memory.prediction import GIB, MemoryPrediction
 from pmgs_lib.training.memory.scratch import LIBRARY_WORKSPACE
-from pmgs_lib.training.memory.stand_ins import forward_pass, played_on_gpu
+from pmgs_lib.training.memory.stand_ins import KERNEL_FILE, forward_pass, played_on_gpu
 from pmgs_lib.training.run import read_training_file
 from pmgs_lib.views import Views
 
@@ -247,7 +247,9 @@ def test_a_prediction_changes_nothing():
     model = build_model("gslrm-tiny", **SMALL_GSLRM)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     pick, random = dispatch._pick, torch.get_rng_state()
+    modules = set(sys.modules)
     predict_memory(model, MemoryLoad(**SIZE, config=config()))
+    assert modules <= set(sys.modules)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     assert dispatch._pick is pick
@@ -288,6 +290,15 @@ def test_real_calls_after_a_first_prediction_are_real():
         "assert values and all(type(v) is torch.Tensor for v in values), values",
     ]
     subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=300)
+
+
+def test_modules_that_are_loaded_meanwhile_stay_loaded():
+    sys.modules.pop("this", None)
+    with played_on_gpu(MemoryCounter()):
+        sys.modules["this"] = sys
+        assert sys.modules[KERNEL_FILE].plane_sweep is None
+    assert sys.modules.pop("this") is sys
+    assert getattr(sys.modules.get(KERNEL_FILE), "plane_sweep", True) is not None
 
 
 # --- plans ----------------------------------------------------------------------------------------------------------

@@ -132,7 +132,16 @@ def predict_memory(model: nn.Module | ModelConfig | str, load: MemoryLoad) -> Me
                 _training(counter, model, load, networks)
     except PmgsError:
         raise
-    except (RuntimeError, NotImplementedError, TypeError, AttributeError) as error:
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        ImportError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ParameterError(
             f"memory: this step cannot be played without its device ({type(error).__name__}: {first_line(error)}); "
             "leave out what is special about it, or measure it on the device"

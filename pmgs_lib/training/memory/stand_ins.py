@@ -47,13 +47,26 @@ def played_on_gpu(counter: MemoryCounter) -> Iterator[None]:
     with ExitStack() as stack:
         for target, name, replacement in [*_replacements(counter), *_without_caches()]:
             stack.enter_context(patch.object(target, name, replacement))
-        kernels = SimpleNamespace(plane_sweep=None, plane_sweep_gradient=None)
-        stack.enter_context(patch.dict(sys.modules, {KERNEL_FILE: kernels}))
+        stack.enter_context(_kernels_not_loaded())
         # Constants of modules are real, and become fake where they are used.
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(counter)
         stack.enter_context(_GpuFunctions())
         yield
+
+
+@contextmanager
+def _kernels_not_loaded() -> Iterator[None]:
+    """The plane sweep's kernels are names only, so that Triton need not be here."""
+    before = sys.modules.get(KERNEL_FILE)
+    # One entry: putting all of `sys.modules` back would unload what is loaded meanwhile.
+    sys.modules[KERNEL_FILE] = SimpleNamespace(plane_sweep=None, plane_sweep_gradient=None)
+    try:
+        yield
+    finally:
+        del sys.modules[KERNEL_FILE]
+        if before is not None:
+            sys.modules[KERNEL_FILE] = before
 
 
 def _replacements(counter: MemoryCounter) -> list[tuple[Any, str, Any]]:
