@@ -83,7 +83,7 @@ history = run_training(first.run(str(folders["train"])), run.artifact("stage1"))
 run.save_figure(plots.plot_loss_curve(history.to_frame()), "stage1_loss")
 
 # %% [markdown]
-# The first steps only teach the network to paint each pixel's own colour. Surfaces come later, and the loss falls on.
+# The first dozen steps find no more than the mean colour of a scene; a picture takes thousands, as the quick profile has them.
 #
 # ## Stage 2: the whole size, from those weights
 # Four times the tokens a picture, so blocks are computed again in the backward pass rather than kept. Nothing in the network
@@ -133,7 +133,7 @@ scores.rename_axis(["views", "method"])[["psnr", "ssim"]].astype(float).round(3)
 # %% [markdown]
 # ## Pruning by opacity
 # One Gaussian a pixel a view is more than a scene needs: views overlap, and skies are flat. The least opaque are left out; look
-# for the share at which the picture begins to suffer.
+# for the share at which the picture begins to suffer. After a rehearsal all are alike, and none is missed.
 
 # %%
 key = ledger.scored[0]
@@ -150,7 +150,8 @@ pruning.round(3)
 
 # %% [markdown]
 # ## Look, and move
-# The first scene: target, rendering, error, depth; then a clip through the input cameras.
+# The first scene: target, rendering, error, depth; then a clip through the input cameras. Grey is what a rehearsal of a dozen
+# steps has to show.
 
 # %%
 output = render_output(made.gaussians, example.target, made.settings, "auto")
