@@ -141,6 +141,8 @@ class TrainingConfig(_Part):
     parts, one after the other, in less memory and with the same scenes, so with the same result but for rounding.
     average_decay: keep a moving average of the weights with this decay a step, which is then what is validated and
     saved; None: no average. matmul_precision: "high" allows TF32 products on a GPU, as the released trainings do.
+    compile, graphs: of the model's regions, see `pmgs_lib.models.acceleration.accelerate`: minutes at the first step,
+    then faster ones, most of all where launching takes longer than computing; other rounding.
     """
 
     steps: PositiveInt
@@ -153,10 +155,14 @@ class TrainingConfig(_Part):
     average_decay: float | None = Field(default=None, gt=0, lt=1)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     matmul_precision: Literal["highest", "high"] = "highest"
+    compile: bool = False
+    graphs: bool = False
     seed: int = 0
 
     @model_validator(mode="after")
     def _parts_are_whole(self) -> "TrainingConfig":
         if self.batch_size % self.accumulate:
             raise ValueError(f"batch_size {self.batch_size} does not divide into accumulate {self.accumulate} parts")
+        if self.graphs and not self.compile:
+            raise ValueError("graphs without compile: expected compile=True, since compiled regions make graphs")
         return self

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from pmgs_lib.errors import ParameterError, PmgsError
@@ -50,11 +50,18 @@ class GradientPass:
     The device is waited for once a step, apart from what a model's own checks ask.
     """
 
-    def __init__(self, fabric: Fabric, step_module: TrainingStep, wrapped: Any, config: TrainingConfig) -> None:
-        self.fabric, self.step_module, self.wrapped, self.config = fabric, step_module, wrapped, config
+    def __init__(
+        self, fabric: Fabric, model: nn.Module, step_module: TrainingStep, wrapped: Any, config: TrainingConfig
+    ) -> None:
+        self.fabric, self.model, self.step_module, self.wrapped, self.config = (
+            fabric,
+            model,
+            step_module,
+            wrapped,
+            config,
+        )
         self.processes = Processes(fabric)
         self.norm: Tensor | None = None
-        model = step_module.model
         self._trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
         self._weights = [value for value in (*model.parameters(), *model.buffers()) if value.is_floating_point()]
 
@@ -120,7 +127,7 @@ class GradientPass:
     def _forward_fault(self, numbers: Numbers, examples: Sequence[Example]) -> Fault | None:
         """The cause of what is not finite, as far back as it can be followed: weights, prediction, terms."""
         if not abs(numbers[WHOLE, "weights"][0]) < float("inf"):
-            found = weight_fault(self.step_module.model)
+            found = weight_fault(self.model)
             if found is not None:
                 return found
         for number, example in enumerate(examples):

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import clip_grads_with_norm_
 
 from pmgs_lib.errors import ParameterError, PmgsError, TrainingError
+from pmgs_lib.models.acceleration import accelerate
 from pmgs_lib.pointmaps.base import PointmapSource
 from pmgs_lib.training.averaging import WeightAverage
 from pmgs_lib.training.config import TrainingConfig
@@ -62,13 +63,24 @@ class Trainer:
         check_configuration(config, model, self.fabric.world_size)
         if perceptual is not None:
             perceptual = perceptual.to(self.fabric.device).eval().requires_grad_(False)
-        self.step_module = TrainingStep(model, Objective(config.objective, pointmaps, perceptual))
+        self.step_module = TrainingStep(self._running(), Objective(config.objective, pointmaps, perceptual))
         self.optimizer = build_optimizer(model, config.optimizer)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.wrapped, self._fabric_optimizer = self.fabric.setup(self.step_module, self.optimizer)
-        self._gradients = GradientPass(self.fabric, self.step_module, self.wrapped, config)
+        self._gradients = GradientPass(self.fabric, model, self.step_module, self.wrapped, config)
         self.average = None if config.average_decay is None else WeightAverage(model, config.average_decay)
         self.history = TrainingHistory()
+
+    def _running(self) -> nn.Module:
+        """The model as it runs: itself, or a compiled twin on the same weights."""
+        if not self.config.compile:
+            return self.model
+        half = self.config.precision == "bf16-mixed"
+        return accelerate(
+            self.model.to(self.fabric.device),
+            precision="bfloat16" if half else "float32",
+            graphs=self.config.graphs,
+        )
 
     def fit(
         self,
@@ -104,12 +116,16 @@ class Trainer:
         device, products = self.fabric.device, torch.get_float32_matmul_precision()
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.set_float32_matmul_precision(self.config.matmul_precision)
-            self.model.train()
+            self._set_mode(training=True)
             try:
                 yield
             finally:
-                self.model.eval()
+                self._set_mode(training=False)
                 torch.set_float32_matmul_precision(products)
+
+    def _set_mode(self, training: bool) -> None:
+        for module in (self.model, self.step_module.model):  # a compiled twin shares weights, not modes
+            module.train(training)
 
     def _checked(self, batches: Iterable[Example]) -> Iterator[Example]:
         """The same batches, once the first of them and what the trainer stands on were looked at."""

@@ -1,5 +1,10 @@
 """The loop: it learns, it is deterministic, and nothing non-finite reaches the weights."""
 
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -157,3 +162,20 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step():
 def test_data_that_ends_early_is_named():
     with pytest.raises(TrainingError, match="the data ended after 1 of 2 steps"):
         Trainer(small_model(), config(2), accelerator="cpu").fit([plane_example()])
+
+
+@pytest.mark.prove
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
+def test_a_compiled_training_takes_the_same_steps():
+    """In a process of its own: the compiler stays in memory, and the tests' shape checks cannot be compiled."""
+    script = Path(__file__).with_name("compiled_training.py")
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=500)
+    assert ended.returncode == 0, ended.stderr
+    difference, moved = map(float, ended.stdout.split())
+    assert difference < 1e-4 * moved
+    assert moved > 0
+
+
+def test_graphs_need_compiled_regions():
+    with pytest.raises(ValidationError, match="graphs without compile"):
+        TrainingConfig(steps=1, graphs=True)
