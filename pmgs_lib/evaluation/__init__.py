@@ -26,6 +26,12 @@ NAMES = {
     "evaluate": "pmgs_lib.evaluation.benchmark",
     "WorstScenes": "pmgs_lib.evaluation.worst",
     "EvaluationResult": "pmgs_lib.evaluation.results",
+    "interval_over_seeds": "pmgs_lib.evaluation.statistics",
+    "interval_over_scenes": "pmgs_lib.evaluation.statistics",
+    "paired_tests": "pmgs_lib.evaluation.statistics",
+    "scene_values": "pmgs_lib.evaluation.statistics",
+    "seed_scores": "pmgs_lib.evaluation.statistics",
+    "statement": "pmgs_lib.evaluation.statements",
 }
 
 METHODS = {

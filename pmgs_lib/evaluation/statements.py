@@ -1,0 +1,65 @@
+"""What a paired test lets one say about a method, in a sentence for a report."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from pmgs_lib.evaluation.statistics import LEVEL, PairedTest, scenes_needed
+
+Verdict = Literal["helps", "hurts", "no difference shown"]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The verdict of a paired test and its sentence."""
+
+    verdict: Verdict
+    text: str
+
+
+def statement(test: PairedTest, method: str, baseline: str) -> Statement:
+    """The sentence for the report: `method` was the second of the test, `baseline` the first.
+
+    "helps" or "hurts" takes both a corrected p-value of at most 1 - LEVEL and an interval on one side of zero; else
+    "no difference shown", which says nothing about there being none.
+    """
+    label = test.info.label
+    if not _is_shown(test):
+        text = f"no difference shown in {label} between {method} and {baseline}: {_evidence(test, 'better')}"
+        return Statement("no difference shown", text)
+    if (test.interval.mean > 0) == (test.info.better == "higher"):
+        return Statement("helps", f"{method} helps {label}: {_evidence(test, 'better')}")
+    return Statement("hurts", f"{method} hurts {label}: {_evidence(test, 'worse')}")
+
+
+def difference_text(test: PairedTest) -> str:
+    """Mean difference with its interval: "+0.12 dB [+0.03, +0.21]"."""
+    interval, info = test.interval, test.info
+    size = max(abs(interval.mean), interval.high - interval.low)
+    # Small effects need more decimals than scores do, or they would all read 0.00.
+    digits = max(info.digits, 1 - math.floor(math.log10(size))) if size > 0 else info.digits
+    mean, low, high = (f"{value:+.{digits}f}" for value in (interval.mean, interval.low, interval.high))
+    return f"{mean}{f' {info.unit}' if info.unit else ''} [{low}, {high}]"
+
+
+def _is_shown(test: PairedTest) -> bool:
+    return test.p_holm is not None and test.p_holm <= 1 - LEVEL and not test.interval.holds_zero
+
+
+def _evidence(test: PairedTest, side: Literal["better", "worse"]) -> str:
+    count = test.better if side == "better" else test.worse
+    tied = f" ({test.tied} tied)" if test.tied else ""
+    return f"{difference_text(test)}, {side} in {count} of {len(test.scenes)} scenes{tied}, {_test_text(test)}"
+
+
+def _test_text(test: PairedTest) -> str:
+    differing = test.better + test.worse
+    how = f"Wilcoxon, Holm over {test.family} metrics" if test.family > 1 else "Wilcoxon"
+    if not differing:
+        return "equal in every scene, nothing to test"
+    if test.p_holm is None or not test.reachable:
+        return (
+            f"not tested: {differing} differing scenes are too few to reach p = {1 - LEVEL:.2f} ({how}), "
+            f"{scenes_needed(test.family)} are needed"
+        )
+    return f"{'p < 0.001' if test.p_holm < 0.001 else f'p = {test.p_holm:.3f}'} ({how})"
