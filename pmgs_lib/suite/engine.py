@@ -75,9 +75,8 @@ def run_experiments(
         keep_plan(project, plan)
         count = len(plan.runs)
         say(f"{plan.name}: {count} of {count} runs up to date, {len(plan.left_out)} left out")
-    for plan in plans:
-        for page in make_pages(project, plan):
-            say(f"report: {project.shown(page)}")
+    for page in make_pages(project, *plans):
+        say(f"report: {project.shown(page)}")
 
 
 def _label(plans: Sequence[Plan], plan: Plan, run_id: str) -> str:

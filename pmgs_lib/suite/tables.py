@@ -17,12 +17,13 @@ NAMED = 6  # scenes that a note names
 MISSING = "n/a"
 
 # Styles stand in the cells: a rendered report needs no style sheet, and a cautious notebook viewer strips those.
-TABLE = "border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums;margin:0.5em 0"
+SCROLLING = "overflow-x:auto"  # of the box around a table: a narrow window scrolls the table, not the page
+TABLE = "border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums;margin:0.5em 0"
 HEAD = "text-align:right;padding:4px 10px;border-bottom:1.5px solid #222;font-weight:600;white-space:nowrap"
 CELL = "text-align:right;padding:4px 10px;border:none;white-space:nowrap"
 LEFT = ";text-align:left"
 RULE = ";border-top:1.5px solid #b5b5b5"
-QUIET = "color:#5f5f5f;font-size:11px;font-weight:400"
+QUIET = "color:#5f5f5f;font-size:12px;font-weight:400"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class ResultRow:
 
     `href` is where the executed notebook lies, relative to the page. `trained_steps` None: nothing was trained.
     `notes` are sentences for the reader, e.g. about skipped scenes. not_comparable: why the row's numbers may not stand
-    beside the others; such a row says so under its name and is never the best.
+    beside the others; such a row says so under its name and is never the best. cell: RUN:METHOD, from which each number
+    gets the name that `pmgs why` takes (`data-cell`, and the tool tip).
     """
 
     method: str
@@ -71,6 +73,7 @@ class ResultRow:
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     not_comparable: str | None = None
+    cell: str | None = None
 
     @classmethod
     def from_metrics(
@@ -80,8 +83,12 @@ class ResultRow:
         method: str | None = None,
         href: str | None = None,
         trained_steps: int | None = None,
+        run: str | None = None,
     ) -> "ResultRow":
-        """A row from what `EvaluationResult.to_json` gives; metrics of few scenes and skipped scenes become notes."""
+        """A row from what `EvaluationResult.to_json` gives; metrics of few scenes and skipped scenes become notes.
+
+        run: the id of the run that it is from, for `pmgs why`.
+        """
         ledger, missing = metrics["ledger"], metrics["missing"]
         means = metrics["means"]["overall"]
         partly = {name: reasons for name, reasons in missing.items() if means.get(name) is not None}
@@ -105,6 +112,7 @@ class ResultRow:
             missing=absent,
             notes=tuple(notes),
             not_comparable=not_comparable,
+            cell=None if run is None else f"{run}:{metrics['method']}",
         )
 
     def value(self, column: Column) -> float | None:
@@ -221,21 +229,22 @@ def _marks(row: ResultRow, column: Column, footnotes: Sequence[str]) -> str:
 def _html(rows: Sequence[ResultRow], columns: Sequence[Column], footnotes: Sequence[str], caption: str) -> str:
     best = {column: _best(rows, column) for column in columns}
     head = "".join(_heading(column) for column in columns)
-    lines = [f'<table style="{TABLE}">']
+    name = escape(caption or "Results")
+    lines = [f'<div role="region" aria-label="{name}" tabindex="0" style="{SCROLLING}">', f'<table style="{TABLE}">']
     lines += [f'<caption style="text-align:left;padding-bottom:6px">{escape(caption)}</caption>'] if caption else []
-    lines += [f'<thead><tr><th style="{HEAD}{LEFT}">method</th>{head}</tr></thead>', "<tbody>"]
+    lines += [f'<thead><tr><th scope="col" style="{HEAD}{LEFT}">method</th>{head}</tr></thead>', "<tbody>"]
     for previous, row in zip([None, *rows], rows, strict=False):
         first_control = row.control and previous is not None and not previous.control
         rule = RULE if first_control else ""
         cells = "".join(_cell(row, column, best[column], footnotes, rule) for column in columns)
         lines.append(f"<tr>{_method_cell(row, footnotes, rule)}{cells}</tr>")
-    lines += ["</tbody></table>", *_html_footnotes(footnotes)]
+    lines += ["</tbody></table></div>", *_html_footnotes(footnotes)]
     return "\n".join(lines)
 
 
 def _heading(column: Column) -> str:
     name, detail = (escape(part) for part in column.heading)
-    return f'<th style="{HEAD}">{name}<br><span style="{QUIET}">{detail or "&nbsp;"}</span></th>'
+    return f'<th scope="col" style="{HEAD}">{name}<br><span style="{QUIET}">{detail or "&nbsp;"}</span></th>'
 
 
 def _method_cell(row: ResultRow, footnotes: Sequence[str], rule: str) -> str:
@@ -251,7 +260,16 @@ def _cell(row: ResultRow, column: Column, best: float | None, footnotes: Sequenc
     shown = f"<b>{number}</b>" if is_best else number
     if row.href is not None and not marks:
         shown = f'<a href="{escape(row.href)}" style="color:inherit">{shown}</a>'
-    return f'<td style="{CELL}{rule}">{shown}{f"<sup>{marks}</sup>" if marks else ""}</td>'
+    raised = f"<sup>{marks}</sup>" if marks else ""
+    return f'<td{_why(row, column)} style="{CELL}{rule}">{shown}{raised}</td>'
+
+
+def _why(row: ResultRow, column: Column) -> str:
+    """Attributes that name a number for `pmgs why`."""
+    if row.cell is None or row.value(column) is None:
+        return ""
+    name = escape(f"{row.cell}.{column.split}.{column.metric}")
+    return f' data-cell="{name}" title="pmgs why &quot;{name}&quot;"'
 
 
 def _html_footnotes(footnotes: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from pmgs_lib.errors import ParameterError
+from pmgs_lib.suite.metric_paths import find_metric
 from pmgs_lib.suite.tables import COLUMNS, Column, ResultRow, results_table
 
 
@@ -18,6 +19,7 @@ def row(method="DepthSplat tiny", psnr=20.0, inside=22.0, lpips=None, **options)
 
 
 CONTROL = row("nearest-input", psnr=30.0, control=True)
+LEDGER = {"listed": 1, "scored": ["a"], "skipped": []}
 PSNR, LPIPS, INSIDE = Column("psnr"), Column("lpips"), Column("psnr", "inside")
 
 
@@ -123,6 +125,29 @@ def test_a_row_from_metrics_names_skipped_scenes_and_partial_metrics():
     assert made.value(Column("abs_rel")) == 0.1
 
 
+def test_a_number_carries_the_name_that_why_takes():
+    means = {"overall": {"psnr": 20.0, "lpips": None}, "inside": {"psnr": 22.0}, "outside": {}}
+    results = [
+        {"method": name, "control": name == "copy", "means": means, "missing": {}, "ledger": LEDGER}
+        for name in ("a model, small", "copy")
+    ]
+    rows = [ResultRow.from_metrics(entry, method="ours", run="evaluate") for entry in results[:1]]
+    page = Page(results_table(rows, [PSNR, LPIPS, INSIDE], caption="Named").html)
+    cells = [attributes.get("data-cell") for tag, attributes in page.tags if tag == "td"]
+    assert cells == ["evaluate:a model, small.overall.psnr", None, "evaluate:a model, small.inside.psnr"]
+    for cell, value in zip((cells[0], cells[2]), (20.0, 22.0), strict=True):
+        path, found = find_metric({"results": results}, cell.partition(":")[2], "here")
+        assert found == value
+        assert path.startswith("results.a model, small.")
+
+
+def test_the_table_scrolls_in_a_box_with_a_name():
+    tags = Page(results_table([row()], caption="Protocol tiny").html).tags
+    tag, box = tags[0]
+    assert (tag, box["role"], box["aria-label"], box["tabindex"]) == ("div", "region", "Protocol tiny", "0")
+    assert "overflow-x:auto" in box["style"]
+
+
 def test_text_from_data_cannot_become_markup():
     nasty = '<script>alert("x")</script>'
     table = results_table([row(nasty, href="a&b.ipynb", notes=[nasty])], [PSNR], caption=nasty)
@@ -135,7 +160,7 @@ def test_nothing_is_loaded_from_anywhere():
     table = results_table([row(href="run.ipynb"), CONTROL])
     for tag, attributes in Page(table.html).tags:
         assert tag not in ("script", "link", "img", "iframe", "style")
-        assert set(attributes) <= {"style", "href", "scope"}
+        assert set(attributes) <= {"style", "href", "scope", "role", "aria-label", "tabindex", "data-cell", "title"}
     assert "http" not in table.html
 
 

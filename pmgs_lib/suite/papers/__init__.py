@@ -18,7 +18,7 @@ NAMES = {
     "PM_LOSS": "pmgs_lib.suite.papers.pm_loss",
     "GSLRM_MVSPLAT": "pmgs_lib.suite.papers.gslrm_mvsplat",
     "scene_frame": "pmgs_lib.suite.papers.scenes",
-    "sortable": "pmgs_lib.suite.papers.scenes",
+    "sortable": "pmgs_lib.suite.sortable",
     "provenance_table": "pmgs_lib.suite.papers.scenes",
 }
 
