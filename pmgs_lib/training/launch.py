@@ -20,7 +20,8 @@ from pmgs_lib.data.files import write_json
 from pmgs_lib.errors import ParameterError, PmgsError, RunError
 from pmgs_lib.training.history import TrainingHistory
 from pmgs_lib.training.ranks import RUNNING, fallen, read_history, read_reports, verdict
-from pmgs_lib.training.run import LOGS_FOLDER, TrainingRun
+from pmgs_lib.training.run import TrainingRun
+from pmgs_lib.training.session import LOGS_FOLDER
 from pmgs_lib.training.stopping import stop_requests
 
 ENTRY = "pmgs_lib.training.main"

@@ -2,17 +2,14 @@
 
 import logging
 import platform
-import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, model_validator
-from torch import nn
 
 from pmgs_lib.data import load_protocol, open_dataset
 from pmgs_lib.data.dataset import TrainingDataset
@@ -22,17 +19,19 @@ from pmgs_lib.errors import CheckpointError, ParameterError
 from pmgs_lib.losses.perceptual import build_perceptual
 from pmgs_lib.models import read_card, save_checkpoint
 from pmgs_lib.pointmaps import build_pointmap_source
+from pmgs_lib.training.card import code_commit, training_card
 from pmgs_lib.training.config import TrainingConfig
 from pmgs_lib.training.history import TrainingHistory
+from pmgs_lib.training.memory import measure_memory
 from pmgs_lib.training.processes import Processes
-from pmgs_lib.training.resume import Beginning, Part, begin, clear, describe, sole_writer
-from pmgs_lib.training.session import LOGS_FOLDER, STATES_FOLDER, VALIDATION_FOLDER, Place, Session
+from pmgs_lib.training.resume import Beginning, begin, clear, describe, sole_writer
+from pmgs_lib.training.session import STATES_FOLDER, Place, Session
 from pmgs_lib.training.start import starting_model
 from pmgs_lib.training.trainer import Trainer
 from pmgs_lib.training.validation import evaluate_model
 from pmgs_lib.views import Example
 
-__all__ = ["LOGS_FOLDER", "STATES_FOLDER", "VALIDATION_FOLDER", "TrainingRun", "evaluate_model", "run_training"]
+__all__ = ["TrainingRun", "evaluate_model", "read_training_file", "run_training", "training_examples"]
 logger = logging.getLogger(__name__)
 
 WEIGHTS_FILE = "model.safetensors"
@@ -132,10 +131,14 @@ def run_training(
             clear(states, place.processes)
         with Session(run, place, beginning, stop_after=stop_after, on_step=on_step) as session:
             first = beginning.first_step
-            trainer.fit(_batches(run, place, examples, first), on_step=session, first_step=first)
+            with measure_memory(trainer.fabric.device) as measured:
+                trainer.fit(_batches(run, place, examples, first), on_step=session, first_step=first)
         if place.is_first:
+            trainer.history.write_csv(output / HISTORY_FILE)
+            model, parts = trainer.trained_model, (*beginning.parts, session.part())
             card = {"command": command, "trained_steps": run.training.steps + earlier_steps}
-            _write(run, place, (*beginning.parts, session.part()), card, dtype)
+            card |= training_card(run, place, parts, model, measured.bytes)
+            save_checkpoint(output / WEIGHTS_FILE, model, card, dtype=dtype)
         place.processes.any(False)  # nobody leaves before everything is written
     return trainer.history
 
@@ -183,7 +186,7 @@ def _place(run: TrainingRun, output: Path, trainer: Trainer, examples: TrainingD
         trainer=trainer,
         processes=Processes(trainer.fabric),
         description=describe(fields, examples, protocol),
-        commit=_commit(),
+        commit=code_commit(),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
     )
 
@@ -209,61 +212,6 @@ def _earlier_steps(run: TrainingRun) -> int:
     except CheckpointError as reason:
         logger.info("%s; the steps of its training are not counted", reason)
         return 0
-
-
-def _write(
-    run: TrainingRun, place: Place, parts: Sequence[Part], card: Mapping[str, Any], dtype: Literal["float32", "float16"]
-) -> None:
-    """History, weights and card; the card last, so that it speaks of what is there."""
-    trainer = place.trainer
-    history, model = trainer.history, trainer.trained_model
-    history.write_csv(place.output / HISTORY_FILE)
-    facts = {
-        **card,
-        "training": run.model_dump(mode="json"),
-        "commit": place.commit,
-        "seed": run.training.seed,
-        "device": place.device,
-        "duration_s": round(sum(part.seconds for part in parts), 1),
-        "resumed_at": [part.first_step for part in parts[1:]],
-        "parts": [asdict(part) for part in parts],
-        "resumed": _exactness(parts),
-        "training_loss": history.summary(),
-        "pointmap_excluded": history.excluded,
-        "skipped": history.skipped,
-        "replaced": history.replaced,
-        "validation": _validation(run, model),
-    }
-    save_checkpoint(place.output / WEIGHTS_FILE, model, facts, dtype=dtype)
-
-
-def _exactness(parts: Sequence[Part]) -> str:
-    """What a reader may expect of a training that was interrupted."""
-    if len(parts) == 1:
-        return "never"
-    if len({part.processes for part in parts}) > 1:
-        return "in another number of processes: equal batches, weights equal but for rounding"
-    if len({part.commit for part in parts}) > 1:
-        return "with other code: see the commits of the parts"
-    return "on another device: equal but for rounding" if len({part.device for part in parts}) > 1 else "alike"
-
-
-def _validation(run: TrainingRun, model: nn.Module) -> dict[str, object] | None:
-    if run.validation_scenes is None:
-        return None
-    protocol = load_protocol(run.validation_protocol or run.protocol)
-    result = evaluate_model(model, run.validation_scenes, protocol)
-    return {"protocol": protocol.name, "scenes": len(result.scores), "means": result.means}
-
-
-def _commit() -> str:
-    """The commit of the code, marked when the tree had changes; "unknown" outside a checkout."""
-    folder = Path(__file__).parent
-    try:
-        asked = ["git", "describe", "--always", "--abbrev=40", "--dirty"]
-        return subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def read_training_file(path: str | Path, changes: Mapping[str, Any] | None = None) -> TrainingRun:

@@ -124,7 +124,8 @@ class Session:
         if step == self.steps:
             return ""
         if self.place.processes.any(self.request.reason is not None):  # a signal may have reached some of them only
-            return self.request.reason or "another process was asked to"
+            reasons = self.place.processes.gather(self.request.reason)
+            return f"{next(reason for reason in reasons if reason)} asked for it"
         return "stop_after" if step == self.last_step else ""
 
     def _save(self, step: int) -> None:
