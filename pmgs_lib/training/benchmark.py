@@ -12,11 +12,18 @@ from torch import nn
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.evaluation.scaling import Load, synthetic_context
 from pmgs_lib.evaluation.timing import Timing, measure
+from pmgs_lib.models import ModelConfig, build_model
 from pmgs_lib.models.gslrm.config import GslrmConfig
 from pmgs_lib.models.gslrm.transformer import Transformer
-from pmgs_lib.training.config import TrainingConfig
+from pmgs_lib.pointmaps.base import Pointmap, PointmapSource
+from pmgs_lib.training.config import ObjectiveConfig, TrainingConfig
+from pmgs_lib.training.memory import MemoryLoad, predict_memory
+from pmgs_lib.training.memory.networks import sized_perceptual
 from pmgs_lib.training.trainer import Trainer
-from pmgs_lib.views import Example
+from pmgs_lib.views import Example, Views
+
+NOISE_SPREAD = 0.03  # of random weights: features stay finite
+WALL_DEPTH = 5.0  # world units
 
 
 @dataclass(frozen=True)
@@ -139,3 +146,80 @@ def time_steps(trainer: Trainer, example: Example, *, warmup: int = 5, repeats: 
     cuda = trainer.fabric.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(trainer.fabric.device) if cuda else None
     return Timing(statistics.median(seconds), min(seconds), max(seconds), peak)
+
+
+@dataclass(frozen=True)
+class StepMeasurement:
+    """One kind of training step: its time, its load, the peak that the planner predicted, processes side by side."""
+
+    timing: Timing
+    load: MemoryLoad
+    predicted_bytes: int
+    processes: int
+
+    @property
+    def scenes_per_second(self) -> float:
+        """Scenes trained on, in all processes."""
+        return self.load.config.batch_size / self.timing.median_s
+
+    @property
+    def images_per_second(self) -> float:
+        """Target pictures drawn and compared, in all processes."""
+        return self.scenes_per_second * self.load.targets
+
+    def to_metrics(self) -> dict[str, float | int | None]:
+        """For tables and reports."""
+        rates = {"scenes_per_second": self.scenes_per_second, "images_per_second": self.images_per_second}
+        return {**asdict(self.timing), "predicted_bytes": self.predicted_bytes, "processes": self.processes, **rates}
+
+
+def measure_training(
+    model: str | ModelConfig,
+    load: MemoryLoad,
+    *,
+    device: str = "cpu",
+    warmup: int = 5,
+    repeats: int = 15,
+    seed: int = 0,
+) -> StepMeasurement:
+    """Steps of `load.config` on noise, from fresh weights, in this process or in as many as torchrun started.
+
+    load: `micro_batch` times `accumulate` times processes must be its configuration's batch_size. The network of a
+    perceptual term has random weights and pointmaps lie ready, as from a cache: neither changes what a step costs.
+    """
+    predicted = predict_memory(model, load)
+    torch.manual_seed(seed)
+    pointmaps = _PointmapAtHand(seed) if load.config.objective.pointmap_weight > 0 else None
+    perceptual = perceptual_of_noise(load.config.objective, device, seed)
+    trainer = Trainer(build_model(model), load.config, pointmaps=pointmaps, perceptual=perceptual, accelerator=device)
+    first = seed + 2 * load.micro_batch * trainer.fabric.global_rank
+    example = synthetic_example(load.micro_batch, load.views, load.targets, load.height, load.width, first)
+    timing = time_steps(trainer, example, warmup=warmup, repeats=repeats)
+    return StepMeasurement(timing, load, predicted.bytes, trainer.fabric.world_size)
+
+
+def perceptual_of_noise(objective: ObjectiveConfig, device: str, seed: int = 0) -> nn.Module | None:
+    """The network of an objective's perceptual term with random weights, to be timed; None without such a term."""
+    network = sized_perceptual(objective)
+    if network is None:
+        return None
+    network = network.to_empty(device=device)
+    draw = torch.Generator(device).manual_seed(seed)
+    for tensor in [*network.parameters(), *network.buffers()]:
+        tensor.data.normal_(0, NOISE_SPREAD, generator=draw)
+    return network
+
+
+class _PointmapAtHand(PointmapSource):
+    """One pointmap for every question: a wall with noise of 5 %, which makes the search for neighbours a usual one."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.kept = seed, None
+
+    def pointmap(self, context: Views, key: str | tuple[str, ...]) -> Pointmap:
+        if self.kept is None:
+            shape = (*context.images.shape[:2], context.height, context.width)
+            noise = torch.randn(shape, generator=torch.Generator().manual_seed(self.seed)).to(context.images.device)
+            depth = WALL_DEPTH * (1 + 0.05 * noise)
+            self.kept = Pointmap(context.cameras.unproject(depth), torch.ones_like(depth))
+        return self.kept

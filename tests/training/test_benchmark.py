@@ -9,7 +9,8 @@ from pmgs_lib.models import build_model
 from pmgs_lib.models.gslrm.config import GslrmConfig
 from pmgs_lib.models.gslrm.transformer import Transformer
 from pmgs_lib.training import Trainer, TrainingConfig
-from pmgs_lib.training.benchmark import synthetic_example, time_steps, time_trunk, transformer_flop
+from pmgs_lib.training.benchmark import measure_training, synthetic_example, time_steps, time_trunk, transformer_flop
+from pmgs_lib.training.memory import MemoryLoad
 
 SMALL = GslrmConfig(width=64, layers=2, head_width=16)
 
@@ -36,3 +37,14 @@ def test_steps_are_timed_and_taken():
     assert timing.peak_bytes is None
     with pytest.raises(ParameterError, match="expected a training of so many steps"):
         time_steps(trainer, synthetic_example(2, 2, 1, 16, 16))
+
+
+def test_a_whole_step_is_measured_beside_its_prediction():
+    objective = {"perceptual_weight": 0.05, "pointmap_weight": 0.005, "intermediate_decay": None}
+    config = TrainingConfig(steps=3, batch_size=2, schedule={"warmup": 1}, objective=objective)
+    small = build_model("gslrm-tiny", width=32, layers=1).config
+    found = measure_training(small, MemoryLoad(2, 3, 32, 32, 2, config), warmup=1, repeats=2)
+    assert found.images_per_second == pytest.approx(2 * 3 / found.timing.median_s)
+    assert found.processes == 1
+    assert found.predicted_bytes > 0
+    assert found.to_metrics()["peak_bytes"] is None

@@ -35,6 +35,7 @@ from pmgs_lib.training.memory.counter import MemoryCounter
 aten = torch.ops.aten
 HALVES = (torch.float16, torch.bfloat16)
 OWN = "pmgs_lib.training.memory"
+CACHING = ("pmgs_lib.", "roma.")  # modules whose functions remember tensors
 KERNEL_FILE = "pmgs_lib.models.matching.sweep_kernels"  # needs Triton
 FLASH_WIDTH = 256  # the widest head that flash attention takes
 # Operators that only a CPU's autocast takes up to float32, as torch names them.
@@ -96,8 +97,11 @@ def _counted(counter: MemoryCounter, part: str, function: Callable) -> Callable:
 
 
 def _without_caches() -> list[tuple[Any, str, Any]]:
-    """Functions of the library that remember results, as they are without: real and fake tensors must not meet."""
-    modules = [module for name, module in sys.modules.items() if name.startswith("pmgs_lib.") and OWN not in name]
+    """Functions that remember results, as they are without: real and fake tensors must not meet.
+
+    Those of the library and of roma, which remembers a constant of its own.
+    """
+    modules = [module for name, module in sys.modules.items() if name.startswith(CACHING) and OWN not in name]
     entries = [(module, name, value) for module in modules for name, value in vars(module).items()]
     return [(*entry[:2], entry[2].__wrapped__) for entry in entries if isinstance(entry[2], _lru_cache_wrapper)]
 
