@@ -20,7 +20,8 @@
 `${runs.ID}` is the folder of another run from the root and makes it a needed run, `${runs.ID?}` is empty when that run
 was left out (its optional data is missing), `${data.NAME}` a path whose content counts but not its name (of weights and
 protocols: their name),
-`${arguments.NAME}` a value, `${env.NAME}` an environment variable (in paths of data only).
+`${arguments.NAME}` a value, `${env.NAME}` an environment variable (in paths of data only). An entry with a `matrix` is
+several runs, one a combination of values: see `matrix`.
 """
 
 import re
@@ -30,13 +31,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    ValidationError,
+)
 
 from pmgs_lib.errors import ParameterError
+from pmgs_lib.suite.matrix import expand
 from pmgs_lib.suite.sources import DataSource
 
-REFERENCE = re.compile(r"\$\{(?P<kind>runs|data|arguments|env)\.(?P<name>[\w-]+)(?P<optional>\?)?\}")
+REFERENCE = re.compile(r"\$\{(?P<kind>runs|data|arguments|env)\.(?P<name>[\w-]+(?:@[\w.+=,-]+)?)(?P<optional>\?)?\}")
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w-]*$")]
+MatrixValue = (
+    StrictBool | StrictInt | StrictFloat | Annotated[str, StringConstraints(pattern=r"^[\w.+-]+$", strict=True)]
+)
 
 
 class _Part(BaseModel):
@@ -56,10 +70,12 @@ class RunEntry(_Part):
     """One notebook with one set of parameters; `profiles` overrides them, `only` names the profiles it belongs to.
 
     needs_data: names of `data` that it needs beside those that its parameters name.
+    matrix: values for `${matrix.NAME}`; empty in an experiment that was read, where every run has its own entry.
     """
 
     id: Identifier
     notebook: str
+    matrix: dict[Identifier, Annotated[tuple[MatrixValue, ...], Field(min_length=1)]] = {}
     parameters: dict[str, Any] = {}
     profiles: dict[str, dict[str, Any]] = {}
     only: tuple[str, ...] = ()
@@ -115,7 +131,7 @@ def _read(path: Path) -> Experiment:
         place = ".".join(str(part) for part in first["loc"])
         raise ParameterError(f"{path.name}: {place}: {first['msg']}; correct it") from None
     _check_names(experiment)
-    return experiment
+    return experiment.model_copy(update={"runs": expand(experiment.name, experiment.runs)})
 
 
 def _arguments(experiment: Experiment, given: Mapping[str, Any]) -> dict[str, Any]:
