@@ -23,6 +23,8 @@ NAMES = {
     "plot_readings": "pmgs_lib.ui.scene_plots",
     "plot_walk": "pmgs_lib.ui.scene_plots",
     "plot_growth": "pmgs_lib.ui.timing_plots",
+    "plot_seed_means": "pmgs_lib.ui.statistics_plots",
+    "plot_paired_differences": "pmgs_lib.ui.statistics_plots",
 }
 
 register_displays()  # does nothing outside IPython

@@ -1,4 +1,4 @@
-"""A run entry with a matrix: a run for each combination, references to the run of the same values, keys of each alone."""
+"""A run entry with a matrix: a run a combination, references to the run of the same values, keys of each alone."""
 
 import json
 

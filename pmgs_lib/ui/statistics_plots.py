@@ -1,0 +1,102 @@
+"""How sure numbers are: means with intervals over seeds, and what a method changes scene by scene."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pmgs_lib.errors import ParameterError
+from pmgs_lib.evaluation.statistics import Interval, PairedTest, metric_info
+from pmgs_lib.ui import style
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # shape tells arms apart where colour does not print
+MOST_NAMES = 12  # scenes that are named below their dots; more would overlap
+PANEL_WIDTH, PANEL_HEIGHT = 3.2, 2.6  # inches
+
+
+def plot_seed_means(rows: Mapping[str, Mapping[str, Interval]], metrics: Sequence[str]) -> Figure:
+    """Mean and interval over seeds: a panel a metric, a line an arm, with every seed as a hollow mark.
+
+    `rows` maps an arm to what `interval_over_seeds` gives for each metric. A missing metric is said in words.
+    """
+    if not rows or not metrics:
+        raise ParameterError(
+            f"plot_seed_means: {len(rows)} arms and {len(metrics)} metrics, expected some of both; give intervals"
+        )
+    with style.figure_style():
+        width = min(style.PAGE_WIDTH, PANEL_WIDTH * len(metrics) + 1.4)
+        figure = Figure(figsize=(width, 0.9 + 0.34 * len(rows)), layout="constrained")
+        panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+        for panel, metric in zip(panels, metrics, strict=True):
+            for place, (arm, intervals) in enumerate(rows.items()):
+                _draw_arm(panel, place, intervals.get(metric), arm)
+            panel.set_title(_title(metric))
+            panel.grid(axis="x")
+            panel.margins(x=0.1)
+        panels[0].set_yticks(range(len(rows)), list(rows))
+        panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    return figure
+
+
+def _draw_arm(panel: Axes, place: int, interval: Interval | None, arm: str) -> None:
+    if interval is None:
+        where = panel.get_yaxis_transform()
+        panel.text(0.02, place, "not available", transform=where, va="center", fontsize=8, color=style.QUIET)
+        return
+    color, marker = style.CYCLE[place % len(style.CYCLE)], MARKERS[place % len(MARKERS)]
+    reach = [[interval.mean - interval.low], [interval.high - interval.mean]]
+    panel.errorbar([interval.mean], [place], xerr=reach, fmt=marker, markersize=6, capsize=4, color=color, label=arm)
+    below = np.full(len(interval.values), place + 0.24)
+    panel.plot(interval.values, below, marker, markersize=3.5, markerfacecolor="none", color=color)
+
+
+def plot_paired_differences(tests: Sequence[PairedTest], method: str, baseline: str) -> Figure:
+    """What `method` changes against `baseline` in each scene: a panel a metric, a dot a scene, in order of size.
+
+    Filled dots: scenes where the method is better; hollow ones: worse; crosses: tied. The line is the mean over scenes,
+    the band its interval. Scenes are named where there are few.
+    """
+    if not tests:
+        raise ParameterError("plot_paired_differences: no tests, expected one or more; give what paired_tests returns")
+    named = max(len(test.scenes) for test in tests) <= MOST_NAMES
+    with style.figure_style():
+        width = min(style.PAGE_WIDTH, PANEL_WIDTH * len(tests) + 0.4)
+        figure = Figure(figsize=(width, PANEL_HEIGHT + 0.9 * named), layout="constrained")
+        panels = figure.subplots(1, len(tests), squeeze=False)[0]
+        for panel, test in zip(panels, tests, strict=True):
+            _draw_test(panel, test, named)
+        panels[0].set_ylabel(f"{method} minus {baseline}")
+    return figure
+
+
+def _draw_test(panel: Axes, test: PairedTest, named: bool) -> None:
+    differences = np.array(test.interval.values)
+    gains = differences if test.info.better == "higher" else -differences
+    order = np.argsort(differences, kind="stable")
+    places = np.arange(len(order))
+    panel.axhline(0, color=style.INK, linewidth=1.0)
+    panel.axhspan(test.interval.low, test.interval.high, color=style.CONTROL, alpha=0.45, linewidth=0)
+    panel.axhline(test.interval.mean, color=style.QUIET, linestyle="--", linewidth=1.2)
+    looks = (
+        (gains > 0, {"marker": "o", "color": style.CYCLE[0]}),
+        (gains < 0, {"marker": "o", "color": style.CYCLE[1], "markerfacecolor": "white"}),
+        (gains == 0, {"marker": "x", "color": style.QUIET}),
+    )
+    for chosen, look in looks:
+        shown = chosen[order]
+        panel.plot(places[shown], differences[order][shown], linestyle="none", markersize=5, **look)
+    counts = f"better in {test.better} of {len(test.scenes)}"
+    panel.set_title(f"{_title(test.metric)}\n{counts}{f', {test.tied} tied' if test.tied else ''}")
+    panel.grid(axis="y")
+    panel.set_xlim(-0.7, len(order) - 0.3)
+    if named:
+        panel.set_xticks(places, [test.scenes[place] for place in order], rotation=60, ha="right", fontsize=7)
+    else:
+        panel.set_xticks([])
+        panel.set_xlabel(f"{len(order)} scenes, in order of the difference")
+
+
+def _title(metric: str) -> str:
+    info = metric_info(metric)
+    return f"{info.label}{f' [{info.unit}]' if info.unit else ''}, {info.better} is better"
