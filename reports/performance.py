@@ -23,8 +23,7 @@ targets: str = ""  # file of the figures to beat, reports/performance_targets.js
 # %%
 from collections import Counter
 
-import pandas as pd
-from IPython.display import Image
+from IPython.display import Image, Markdown, display
 
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.suite import current_run
@@ -42,11 +41,8 @@ comparisons = compare_performance(read_targets(run.resolve(targets)), files)
 # How to measure again stands in each file; `notebooks/60_benchmark.ipynb` with `device` set to cuda times the same calls.
 
 # %%
-about = [
-    {"file": name, **{key: content.get(key, "") for key in ("device", "date", "how")}}
-    for name, content in files.items()
-]
-pd.DataFrame(about).set_index("file").T
+for name, content in files.items():
+    display(Markdown(f"**{name}**: {content['device']}, {content['date']}. {content.get('how', '')}"))
 
 # %% [markdown]
 # ## Figures to beat

@@ -16,7 +16,7 @@ def provenance_section(records: Sequence[RunRecord], page: Path) -> str:
         return ""
     parts = "".join(provenance_details(record, page) for record in records)
     return (
-        f'<section aria-labelledby="provenance"><h2 id="provenance">Runs behind this page</h2><p>{len(records)} runs. '
+        f'<section aria-labelledby="provenance"><h2 id="provenance">Runs behind this page</h2><p>Runs: {len(records)}. '
         "Each opens to its environment, its parameters and what its key was made of; <code>pmgs why RUN</code> prints "
         f"the same chain, <code>pmgs why RUN:METRIC</code> that of one number.</p>{parts}</section>"
     )

@@ -27,6 +27,7 @@ p, ul, ol { margin: 8px 0; max-width: 78ch; }
 .cell, .output_area { margin: 10px 0; }
 .output_area, .text_cell_render, .scroll { overflow-x: auto; }
 .output_text { font-size: 14px; }
+sup { font-size: 11px; line-height: 0; }
 img { max-width: 100%; height: auto; vertical-align: top; }
 .output_png, .output_jpeg { min-width: 0; }
 pre { margin: 0; overflow-x: auto; font: 13px/1.5 ui-monospace, "Liberation Mono", Menlo, monospace; }
@@ -50,7 +51,7 @@ details dd { margin: 0; overflow-wrap: anywhere; }
 .visually-hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .good { color: #14632b; font-weight: 600; }
 .bad { color: #a11717; font-weight: 600; }
-.quiet { color: #565656; }
+.quiet { color: #565656; font-weight: 400; }
 footer { margin-top: 40px; padding-top: 12px; padding-bottom: 24px; border-top: 1px solid #d8d8d8; }
 footer { font-size: 14px; color: #565656; }
 .highlight .k, .highlight .kn, .highlight .kc, .highlight .ow { color: #7a0f6b; }
@@ -59,6 +60,7 @@ footer { font-size: 14px; color: #565656; }
 .highlight .mi, .highlight .mf, .highlight .o { color: #1a4f8a; }
 @media (max-width: 600px) {
   header, main, footer { padding-left: 12px; padding-right: 12px; }
+  .output_png img, .output_jpeg img { max-width: 720px; }
   h1 { font-size: 24px; }
   h2 { font-size: 19px; }
   details dl { grid-template-columns: 1fr; }

@@ -13,7 +13,7 @@ from pmgs_lib.suite.tables import CELL, HEAD, LEFT, QUIET, SCROLLING, TABLE
 
 Verdict = Literal["MET", "MISSED", "NOT MEASURED"]
 COLORS: Mapping[Verdict, str] = {"MET": "#14632b", "MISSED": "#a11717", "NOT MEASURED": "#595959"}
-HEADINGS = ("ours, median", "range", "must be", "released code", "ratio", "verdict", "commit", "measured")
+HEADINGS = ("ours, median", "range", "must be", "released code", "ratio", "verdict", "measured")
 DIGITS = {"ms": 1, "GiB": 2, "dB": 1}
 
 
@@ -59,6 +59,11 @@ class Comparison:
         return "MET" if self.target.at_most is not None and self.median <= self.target.at_most else "MISSED"
 
     @property
+    def origin(self) -> str:
+        """Which file says so, and at which commit."""
+        return f"{self.source}{f', commit {self.commit}' if self.commit else ''}"
+
+    @property
     def ratio(self) -> float | None:
         """How many times less than the released code's."""
         return self.target.released / self.median if self.target.released and self.median else None
@@ -69,8 +74,9 @@ def read_targets(file: Path) -> list[Target]:
     targets = []
     for place, entry in enumerate(_json(file, list)):
         try:
-            target = Target(**{**entry, "path": tuple(entry["path"])})
-        except (TypeError, KeyError) as fault:
+            numbers = {name: float(entry[name]) for name in ("at_most", "at_least", "released") if name in entry}
+            target = Target(**{**entry, **numbers, "path": tuple(entry["path"])})
+        except (TypeError, KeyError, ValueError) as fault:
             raise DataError(f"{file.name}: entry {place}: {fault}; expected work, path, unit and a limit") from None
         if (target.at_most is None) == (target.at_least is None):
             raise DataError(f"{file.name}: {target.work}: expected one of at_most and at_least; give one limit")
@@ -139,10 +145,12 @@ class PerformanceTable:
     caption: str
 
     def __repr__(self) -> str:
-        return "\n".join([self.caption, *("  ".join([c.target.work, *_cells(c)]) for c in self.comparisons)])
+        lines = ([c.target.work, *(text for text in _cells(c) if text)] for c in self.comparisons)
+        return "\n".join([self.caption, *map("  ".join, lines)])
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col" style="{HEAD}">{name}</th>' for name in HEADINGS)
+        head = "".join(f'<th scope="col" style="{HEAD}">{name}</th>' for name in HEADINGS[:-1])
+        head += f'<th scope="col" style="{HEAD}{LEFT}">{HEADINGS[-1]}</th>'
         name = escape(self.caption)
         return (
             f'<div role="region" aria-label="{name}" tabindex="0" style="{SCROLLING}"><table style="{TABLE}">'
@@ -161,12 +169,13 @@ def _cells(comparison: Comparison) -> list[str]:
     released = "" if target.released is None else f"{target.released:g} {target.unit}"
     ratio = "" if comparison.ratio is None else f"{comparison.ratio:.1f}"
     limit = f"{target.limit_text} {target.unit}"
-    return [median, spread, limit, released, ratio, comparison.verdict, comparison.commit, comparison.source]
+    return [median, spread, limit, released, ratio, comparison.verdict, comparison.origin]
 
 
 def _row(comparison: Comparison) -> str:
     cells = [escape(text) for text in _cells(comparison)]
     cells[5] = f'<b style="color:{COLORS[comparison.verdict]}">{cells[5]}</b>'
     work = f'<th scope="row" style="{CELL};white-space:normal;min-width:14em{LEFT};font-weight:400">'
-    shown = "".join(f'<td style="{CELL}">{text}</td>' for text in cells)
+    shown = "".join(f'<td style="{CELL}">{text}</td>' for text in cells[:-1])
+    shown += f'<td style="{CELL};white-space:normal;min-width:12em{LEFT};{QUIET}">{cells[-1]}</td>'
     return f"<tr>{work}{escape(comparison.target.work)}</th>{shown}</tr>"

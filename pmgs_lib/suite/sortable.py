@@ -1,7 +1,9 @@
 """A table whose columns sort by a click or a key, in a notebook and in a page from disk, without a network."""
 
 import hashlib
+from functools import cached_property
 from html import escape
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 from pmgs_lib.suite.tables import CELL, HEAD, LEFT, TABLE
@@ -52,14 +54,20 @@ class SortableTable:
         return f"{region}{table}</div><script>{SCRIPT % mark}</script>"
 
     def _row(self, label: object, values: Any) -> str:
-        cells = "".join(self._cell(value) for value in values)
+        cells = "".join(self._cell(value, whole) for value, whole in zip(values, self._whole, strict=True))
         return f'<tr><th scope="row" style="{CELL}{LEFT};font-weight:400">{escape(str(label))}</th>{cells}</tr>'
 
-    def _cell(self, value: Any) -> str:
+    @cached_property
+    def _whole(self) -> list[bool]:
+        """Columns of whole numbers: they need no decimals, and all others have the same number of them."""
+        columns = (self.frame.iloc[:, place].dropna() for place in range(self.frame.shape[1]))
+        return [all(isinstance(value, Number) and value == int(value) for value in column) for column in columns]
+
+    def _cell(self, value: Any, whole: bool) -> str:
         if value != value:  # NaN: no value; sorts below every number
             return f'<td style="{CELL}" data-value="-1e99">n/a</td>'
         if isinstance(value, float):
-            text = f"{value:.0f}" if value == int(value) else f"{value:.{self.digits}f}"
+            text = f"{value:.0f}" if whole else f"{value:.{self.digits}f}"
             return f'<td style="{CELL}" data-value="{value!r}">{text}</td>'
         return f'<td style="{CELL}" data-value="{escape(str(value))}">{escape(str(value))}</td>'
 

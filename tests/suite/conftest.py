@@ -83,10 +83,20 @@ class SmallProject(Project):
 @pytest.fixture
 def small(tmp_path) -> SmallProject:
     """An empty small project with a package `toy` of two modules."""
-    project = SmallProject(tmp_path)
-    (tmp_path / "constraints.txt").write_text("torch==1\n")
-    (tmp_path / "experiments").mkdir()
-    shutil.copy(ROOT / "experiments" / "Snakefile", tmp_path / "experiments")
+    return _empty_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def small_of_module(tmp_path_factory) -> SmallProject:
+    """The same, one for all tests of a file that only look at it."""
+    return _empty_project(tmp_path_factory.mktemp("small"))
+
+
+def _empty_project(folder: Path) -> SmallProject:
+    project = SmallProject(folder)
+    (folder / "constraints.txt").write_text("torch==1\n")
+    (folder / "experiments").mkdir()
+    shutil.copy(ROOT / "experiments" / "Snakefile", folder / "experiments")
     project.write_module("toy/__init__.py", '"""A library."""\n')
     project.write_module("toy/add.py", "def add(a, b):\n    return a + b\n")
     project.write_module("toy/other.py", "VALUE = 1\n")
