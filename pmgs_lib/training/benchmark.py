@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import repeat
+from typing import Literal
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from pmgs_lib.pointmaps.base import Pointmap, PointmapSource
 from pmgs_lib.training.config import ObjectiveConfig, TrainingConfig
 from pmgs_lib.training.memory import MemoryLoad, predict_memory
 from pmgs_lib.training.memory.networks import sized_perceptual
+from pmgs_lib.training.recipes.base import Recipe, merged
 from pmgs_lib.training.trainer import Trainer
 from pmgs_lib.views import Example, Views
 
@@ -196,6 +198,26 @@ def measure_training(
     example = synthetic_example(load.micro_batch, load.views, load.targets, load.height, load.width, first)
     timing = time_steps(trainer, example, warmup=warmup, repeats=repeats)
     return StepMeasurement(timing, load, predicted.bytes, trainer.fabric.world_size)
+
+
+def step_of_recipe(
+    recipe: Recipe,
+    size: Literal["smoke", "full"],
+    *,
+    views: int,
+    targets: int,
+    height: int,
+    width: int,
+    scenes: int,
+    steps: int,
+    processes: int = 1,
+    compiled: bool = False,
+) -> tuple[ModelConfig, MemoryLoad]:
+    """Network and load of a recipe's steps: rehearsed ("smoke") or its own ("full"), `scenes` at a time a process."""
+    form = {"smoke": Recipe.smoke, "full": lambda recipe: recipe}[size](recipe)
+    changes = {"batch_size": scenes * processes, "accumulate": 1, "steps": steps, "schedule": {"warmup": 1}}
+    training = TrainingConfig.model_validate(merged(form.training.model_dump(), changes | {"compile": compiled}))
+    return form.config(), MemoryLoad(views, targets, height, width, scenes, training, processes)
 
 
 def perceptual_of_noise(objective: ObjectiveConfig, device: str, seed: int = 0) -> nn.Module | None:

@@ -9,8 +9,16 @@ from pmgs_lib.models import build_model
 from pmgs_lib.models.gslrm.config import GslrmConfig
 from pmgs_lib.models.gslrm.transformer import Transformer
 from pmgs_lib.training import Trainer, TrainingConfig
-from pmgs_lib.training.benchmark import measure_training, synthetic_example, time_steps, time_trunk, transformer_flop
+from pmgs_lib.training.benchmark import (
+    measure_training,
+    step_of_recipe,
+    synthetic_example,
+    time_steps,
+    time_trunk,
+    transformer_flop,
+)
 from pmgs_lib.training.memory import MemoryLoad
+from pmgs_lib.training.recipes import load_recipe
 
 SMALL = GslrmConfig(width=64, layers=2, head_width=16)
 
@@ -48,3 +56,14 @@ def test_a_whole_step_is_measured_beside_its_prediction():
     assert found.processes == 1
     assert found.predicted_bytes > 0
     assert found.to_metrics()["peak_bytes"] is None
+
+
+def test_the_step_of_a_recipe_has_its_terms_and_the_asked_size():
+    recipe = load_recipe("gslrm-paper-stage1")
+    size = {"views": 2, "targets": 4, "height": 256, "width": 256, "scenes": 8}
+    model, load = step_of_recipe(recipe, "full", **size, steps=20, processes=4)
+    assert model == recipe.config()
+    assert (load.micro_batch, load.config.batch_size, load.config.accumulate) == (8, 32, 1)
+    assert load.config.objective == recipe.training.objective
+    small, _ = step_of_recipe(recipe, "smoke", **size, steps=20)
+    assert small.width < model.width
