@@ -11,9 +11,10 @@ from pathlib import Path
 from pmgs_lib.errors import PmgsError
 from pmgs_lib.suite.experiment import Experiment, argument_names, read_experiment
 from pmgs_lib.suite.jobs import GRAPH_FOLDER
-from pmgs_lib.suite.page_frame import Link, document, head_of, renew_navigation, write_whole
+from pmgs_lib.suite.page_frame import Link, document, has_stamp, head_of, renew_navigation, write_whole
 from pmgs_lib.suite.plan import Plan
 from pmgs_lib.suite.project import Project
+from pmgs_lib.suite.provenance import canonical_json, digest_text
 from pmgs_lib.suite.records import EXECUTED_PAGE, FAILURE_FILE, RunRecord, good_record, read_json
 
 INDEX_FILE = "index.html"
@@ -97,17 +98,26 @@ def write_index(project: Project, plans: Sequence[Plan] = ()) -> tuple[Path, lis
     page = project.runs / INDEX_FILE
     states = list(_states(project, {plan.experiment: plan for plan in plans}))
     links = [Link(INDEX_NAME, page), *(link for state in states for link in state.pages)]
-    parts = [f"<h1>{TITLE}</h1><p>{INTRODUCTION}</p>", _overview(states, page), _missing(states)]
-    parts += ["<h2>All runs</h2><p>Each links to its executed notebook.</p>", *(_runs(state, page) for state in states)]
-    html = document(TITLE, "index", "".join(parts))
-    if not page.is_file() or _main(page.read_text(encoding="utf-8")) != _main(html):
-        write_whole(page, html)
+    shown = [_overview(states, page), *(_runs(state, page) for state in states)]
+    stamp = _stamp(states, shown)
+    if not has_stamp(page, stamp):
+        heading = "<h2>All runs</h2><p>Each links to its executed notebook.</p>"
+        parts = [f"<h1>{TITLE}</h1><p>{INTRODUCTION}</p>", shown[0], _missing(states), heading, *shown[1:]]
+        write_whole(page, document(TITLE, stamp, "".join(parts)))
     renew_navigation(page, links)
     return page, links
 
 
-def _main(html: str) -> str:
-    return html[html.index("<main") :]
+def _stamp(states: Sequence[ExperimentState], shown: Sequence[str]) -> str:
+    """What the index is made of. What data is missing is looked up with it and not before: sizes of weights take
+    seconds, as each model is built for its own.
+    """
+    experiments = [state.experiment.model_dump_json() for state in states]
+    settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("PMGS_")]
+    troubles = [str(list(state.troubles())) for state in states]
+    return (
+        f"index {digest_text(canonical_json([*experiments, *settings, *troubles, *shown, document('', '', '')]))[:16]}"
+    )
 
 
 def _states(project: Project, plans: dict[str, Plan]) -> Iterator[ExperimentState]:
@@ -161,7 +171,7 @@ def _missing(states: Sequence[ExperimentState]) -> str:
     told = "".join(parts) or "<p>Nothing: every run is there, and all data and weights that any profile names.</p>"
     return (
         "<h2>What is missing on this machine</h2><p>Runs without a result, and what the profiles quick and full want "
-        f"of real data and released weights, with size and source.</p>{told}"
+        f"of real data and released weights, with size and source, when this page was made.</p>{told}"
     )
 
 

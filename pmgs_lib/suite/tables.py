@@ -85,9 +85,8 @@ class ResultRow:
         trained_steps: int | None = None,
         run: str | None = None,
     ) -> "ResultRow":
-        """A row from what `EvaluationResult.to_json` gives; metrics of few scenes and skipped scenes become notes.
-
-        run: the id of the run that it is from, for `pmgs why`.
+        """A row from what `EvaluationResult.to_json` gives; metrics of few scenes and skipped scenes become notes. run: the
+        id of the run that it is from, for `pmgs why`.
         """
         ledger, missing = metrics["ledger"], metrics["missing"]
         means = metrics["means"]["overall"]
@@ -260,8 +259,7 @@ def _cell(row: ResultRow, column: Column, best: float | None, footnotes: Sequenc
     shown = f"<b>{number}</b>" if is_best else number
     if row.href is not None and not marks:
         shown = f'<a href="{escape(row.href)}" style="color:inherit">{shown}</a>'
-    raised = f"<sup>{marks}</sup>" if marks else ""
-    return f'<td{_why(row, column)} style="{CELL}{rule}">{shown}{raised}</td>'
+    return f'<td{_why(row, column)} style="{CELL}{rule}">{shown}{f"<sup>{marks}</sup>" if marks else ""}</td>'
 
 
 def _why(row: ResultRow, column: Column) -> str:
