@@ -24,12 +24,12 @@
 # | Time | smoke: half a minute on two CPU cores; on a GPU a minute a recipe of full size |
 
 # %% tags=["parameters"]
-recipes: list[str] = ["gslrm-paper-stage1", "pm-loss-dl3dv"]  # names from pmgs_lib.training.recipes.RECIPES
+recipes: list[str] = ["gslrm-paper-stage1"]  # names from pmgs_lib.training.recipes.RECIPES
 size: str = "smoke"  # smoke: the recipe's rehearsal; full: its own network and numbers, with one device's scenes
 views: int = 2  # context views of a scene
 targets: int = 2  # targets of a scene
-height: int = 64  # pixels
-width: int = 64  # pixels
+height: int = 32  # pixels
+width: int = 32  # pixels
 scenes: int = 1  # scenes at a time
 transformer: str = "gslrm-tiny"  # whose transformer is measured by itself (GPU: gslrm-paper-256x256)
 product_size: int = 512  # side of the matrices that it is compared with (GPU: 8192)
