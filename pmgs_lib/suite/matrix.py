@@ -14,6 +14,7 @@
 
 gives six trainings `train@seed=0,weight=0.0` and so on, six evaluations, and lists of three folders. `[*]` lists all
 runs of an entry, `[NAME=VALUE]` those of a value; within a list they are spliced in, and text around them goes to each.
+A single run is named by its id, `${runs.evaluate@seed=0,weight=0.0}`.
 `after` means all runs of an entry that agree with this one's values. A run's key is made of its own parameters: another
 seed in the list leaves the runs of the first ones as they are.
 """

@@ -74,6 +74,15 @@ def test_lists_are_spliced_and_text_around_goes_to_each(grid):
     assert len(plan.run("compare").needs) == 4
 
 
+def test_a_single_run_is_named_by_its_id(grid):
+    write(grid, TRAIN, {"id": "evaluate", "parameters": {"weights": "${runs.train@seed=1,weight=0.005}/model"}})
+    plan = grid.plan()
+    assert plan.run("evaluate").parameters["weights"] == f"runs/{plan.run('train@seed=1,weight=0.005').key}/model"
+    write(grid, TRAIN, {"id": "evaluate", "parameters": {"weights": "${runs.train@seed=7,weight=0.0}"}})
+    with pytest.raises(ParameterError, match=r"`train@seed=7,weight=0\.0` is not known; did you mean `train@seed="):
+        grid.plan()
+
+
 def test_a_run_may_vary_more_than_what_it_needs(grid):
     train = {"id": "train", "matrix": SEEDS, "parameters": {"seed": "${matrix.seed}", "name": "arm ${matrix.seed}"}}
     label = {"weights": "${runs.train}", "label": "${matrix.label}"}
