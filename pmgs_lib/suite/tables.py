@@ -85,8 +85,8 @@ class ResultRow:
         trained_steps: int | None = None,
         run: str | None = None,
     ) -> "ResultRow":
-        """A row from what `EvaluationResult.to_json` gives; metrics of few scenes and skipped scenes become notes. run: the
-        id of the run that it is from, for `pmgs why`.
+        """A row from what `EvaluationResult.to_json` gives; metrics of few scenes and skipped scenes become notes.
+        run: the id of the run that it is from, for `pmgs why`.
         """
         ledger, missing = metrics["ledger"], metrics["missing"]
         means = metrics["means"]["overall"]
