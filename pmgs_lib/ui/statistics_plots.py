@@ -91,7 +91,7 @@ def _draw_test(panel: Axes, test: PairedTest, named: bool) -> None:
     panel.grid(axis="y")
     panel.set_xlim(-0.7, len(order) - 0.3)
     if named:
-        panel.set_xticks(places, [test.scenes[place] for place in order], rotation=60, ha="right", fontsize=7)
+        panel.set_xticks(places, [test.scenes[place] for place in order], rotation=90, fontsize=7)
     else:
         panel.set_xticks([])
         panel.set_xlabel(f"{len(order)} scenes, in order of the difference")
