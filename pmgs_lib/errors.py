@@ -21,6 +21,10 @@ class CheckpointError(PmgsError):
     """Weights are missing, damaged or belong to another model."""
 
 
+class ExportError(PmgsError):
+    """A file that was written does not hold what was to be written."""
+
+
 class RunError(PmgsError):
     """A notebook run could not start or did not succeed."""
 

@@ -5,6 +5,11 @@ from pmgs_lib._lazy import lazy_names
 NAMES = {
     "write_ply": "pmgs_lib.export.ply",
     "read_ply": "pmgs_lib.export.ply",
+    "write_splat": "pmgs_lib.export.splat",
+    "read_splat": "pmgs_lib.export.splat",
+    "write_splats": "pmgs_lib.export.certification",
+    "certify": "pmgs_lib.export.certification",
+    "Certificate": "pmgs_lib.export.certification",
     "save_image": "pmgs_lib.export.images",
     "save_depth": "pmgs_lib.export.images",
     "write_video": "pmgs_lib.export.video",

@@ -2,20 +2,22 @@
 
 One vertex a Gaussian, float32: x y z, nx ny nz (zero), f_dc_* and f_rest_* (harmonics, f_rest channel by channel),
 opacity (logit), scale_* (natural logarithm of the standard deviation), rot_* (quaternion wxyz). World units and axes
-stay as they are.
+stay as they are. Both ways work on one part of the rows after the other, so that beside the Gaussians themselves only
+a few megabytes are held.
 """
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from plyfile import PlyData, PlyElement, PlyParseError
-from torch import Tensor
+from numpy.lib.recfunctions import structured_to_unstructured
+from plyfile import PlyData, PlyParseError
 
 from pmgs_lib.data.files import replaced_atomically
-from pmgs_lib.errors import DataError, ParameterError
+from pmgs_lib.errors import DataError, first_line
+from pmgs_lib.export.splat_values import CHUNK_ROWS, numpy_of, require_writable, unit_quaternions
 from pmgs_lib.gaussians import Gaussians
 from pmgs_lib.geometry.harmonics import MAX_DEGREE
 
@@ -35,78 +37,92 @@ def write_ply(path: str | os.PathLike[str], gaussians: Gaussians) -> None:
     Raises `ParameterError` for a batch of scenes and for values that no file can hold (NaN, opacity outside [0, 1],
     negative scale, quaternion of length zero).
     """
-    _require_writable(gaussians)
-    columns = _columns(gaussians)
-    table = np.empty(gaussians.count, dtype=[(name, "<f4") for name in columns])
-    for name, values in columns.items():
-        table[name] = values
-    with replaced_atomically(path) as sibling:
-        PlyData([PlyElement.describe(table, "vertex")], byte_order="<").write(str(sibling))
+    require_writable("write_ply", gaussians)
+    values = {name: numpy_of(tensor) for name, tensor in vars(gaussians).items()}
+    with replaced_atomically(path) as sibling, sibling.open("wb") as stream:
+        stream.write(_header(gaussians.count, 3 * ((gaussians.degree + 1) ** 2 - 1)))
+        for start in range(0, gaussians.count, CHUNK_ROWS):
+            rows = _rows({name: array[start : start + CHUNK_ROWS] for name, array in values.items()})
+            stream.write(rows.data)
 
 
 def read_ply(path: str | os.PathLike[str]) -> Gaussians:
-    """Gaussians of one scene (float32) from a `.ply` of the original layout, degrees 0 to 4.
+    """Gaussians of one scene (float32) from a `.ply` of the original layout, degrees 0 to 4, whoever trained it.
 
-    Raises `DataError`, whatever the bytes, naming what is wrong: no ply, cut short, text instead of binary, properties
-    missing or unknown, values that are not finite.
+    The order of the properties, their precision and the byte order do not matter. Further scalar properties, such as
+    `filter_3D` or `red`, are not used: a warning names them. Raises `DataError`, whatever the bytes, naming what is
+    wrong: no ply, cut short, text instead of binary, properties missing, values that are not finite.
     """
     table = _read_vertices(Path(path))
     degree = _degree_of_properties(path, table.dtype)
-    values = {name: _finite_column(path, table, name) for name in table.dtype.names}
-    coefficients = (degree + 1) ** 2
-    rest_names = [f"f_rest_{i}" for i in range(3 * (coefficients - 1))]
-    rest = _stacked(values, rest_names, len(table)).reshape(len(table), 3, coefficients - 1)
-    constant = _stacked(values, CONSTANT, len(table))[:, :, None]
-    rotation, scales = _stacked(values, ROTATION, len(table)), _stacked(values, SCALE, len(table)).exp()
-    if not bool(scales.isfinite().all()):
-        raise DataError(f"{path}: a scale_* is too large to be a logarithm; the file may hold plain scales")
-    if bool((rotation.norm(dim=-1) == 0).any()):
-        raise DataError(f"{path}: a quaternion rot_* has length zero, expected a rotation; export the scene again")
-    return Gaussians(
-        means=_stacked(values, POSITION, len(table)),
-        scales=scales,
-        quaternions=rotation,
-        opacities=_stacked(values, ("opacity",), len(table))[:, 0].sigmoid(),
-        harmonics=torch.cat([constant, rest], dim=2).mT.contiguous(),
+    count, coefficients = len(table), (degree + 1) ** 2
+    # Harmonics coefficient by coefficient, as `Gaussians` hold them; the file has f_rest channel by channel.
+    rest = [f"f_rest_{c * (coefficients - 1) + k}" for k in range(coefficients - 1) for c in range(3)]
+    names = (*POSITION, *CONSTANT, *rest, "opacity", *SCALE, *ROTATION)
+    made = Gaussians(
+        means=torch.empty(count, 3),
+        scales=torch.empty(count, 3),
+        quaternions=torch.empty(count, 4),
+        opacities=torch.empty(count),
+        harmonics=torch.empty(count, coefficients, 3),
     )
+    with np.errstate(over="ignore"):  # a double too large for float32 becomes infinite, which is refused
+        for start in range(0, count, CHUNK_ROWS):
+            rows = _part(table, names, start)
+            _require_finite(path, table[list(names)], rows)
+            _fill(Gaussians(*(tensor[start : start + CHUNK_ROWS] for tensor in vars(made).values())), rows)
+    made.scales.exp_()
+    made.opacities.sigmoid_()
+    if not bool(made.scales.isfinite().all()):
+        raise DataError(f"{path}: a scale_* is too large to be a logarithm; the file may hold plain scales")
+    if not bool(made.quaternions.any(dim=-1).all()):
+        raise DataError(f"{path}: a quaternion rot_* has length zero, expected a rotation; export the scene again")
+    return made
 
 
-def _require_writable(gaussians: Gaussians) -> None:
-    if gaussians.batch_shape != ():
-        raise ParameterError(
-            f"write_ply: Gaussians of batch shape {tuple(gaussians.batch_shape)}, expected one scene; pass gaussians[0]"
-        )
-    for name in ("means", "scales", "quaternions", "opacities", "harmonics"):
-        if not bool(getattr(gaussians, name).isfinite().all()):
-            raise ParameterError(f"write_ply: {name} hold NaN or infinity, expected finite numbers; check the model")
-    if bool(((gaussians.opacities < 0) | (gaussians.opacities > 1)).any()):
-        raise ParameterError("write_ply: opacities lie outside [0, 1]; pass them after the activation, not as logits")
-    if bool((gaussians.scales < 0).any()):
-        raise ParameterError(
-            "write_ply: scales are negative, expected standard deviations; pass them after the activation"
-        )
-    if bool((gaussians.quaternions.norm(dim=-1) == 0).any()):
-        raise ParameterError("write_ply: a quaternion has length zero, expected a rotation; check the model")
+def _rest_names(count: int) -> tuple[str, ...]:
+    return tuple(f"f_rest_{i}" for i in range(count))
 
 
-def _columns(gaussians: Gaussians) -> dict[str, np.ndarray]:
-    """File columns by property name, in the order of the original code."""
-    count, coefficients = gaussians.harmonics.shape[:2]
-    opacities = gaussians.opacities.double().clamp(OPACITY_MARGIN, 1 - OPACITY_MARGIN)
-    rest = gaussians.harmonics[:, 1:].mT.reshape(count, 3 * (coefficients - 1))  # channel by channel
-    groups: list[tuple[tuple[str, ...], Tensor]] = [
-        (POSITION, gaussians.means),
-        (NORMAL, torch.zeros_like(gaussians.means)),
-        (CONSTANT, gaussians.harmonics[:, 0]),
-        (tuple(f"f_rest_{i}" for i in range(3 * (coefficients - 1))), rest),
-        (("opacity",), opacities.logit()[:, None]),
-        (SCALE, gaussians.scales.double().clamp_min(SMALLEST_SCALE).log()),
-        # Some viewers do not normalise, ours does: a unit quaternion is the same rotation for both.
-        (ROTATION, torch.nn.functional.normalize(gaussians.quaternions.double(), dim=-1, eps=0.0)),
-    ]
-    return {
-        name: values[:, i].detach().cpu().float().numpy() for names, values in groups for i, name in enumerate(names)
-    }
+def _header(count: int, rest: int) -> bytes:
+    """The text before the rows; properties in the order of the original code."""
+    names = (*POSITION, *NORMAL, *CONSTANT, *_rest_names(rest), "opacity", *SCALE, *ROTATION)
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
+    return "\n".join([*lines, *(f"property float {name}" for name in names), "end_header\n"]).encode("ascii")
+
+
+def _rows(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Rows of the file as a table (gaussian, property), little-endian."""
+    count, coefficients = values["harmonics"].shape[:2]
+    last = 9 + 3 * (coefficients - 1)  # first column after the harmonics
+    rows = np.empty((count, last + 8), dtype="<f4")
+    rows[:, :3], rows[:, 3:6], rows[:, 6:9] = values["means"], 0, values["harmonics"][:, 0]
+    by_channel = rows[:, 9:last].reshape(count, 3, coefficients - 1)
+    by_channel[...] = values["harmonics"][:, 1:].swapaxes(1, 2)
+    opacities = values["opacities"].astype(np.float64).clip(OPACITY_MARGIN, 1 - OPACITY_MARGIN)
+    rows[:, last] = np.log(opacities / (1 - opacities))  # in double: 1 - opacity has no digits left in float32
+    rows[:, last + 1 : last + 4] = np.log(np.maximum(values["scales"], SMALLEST_SCALE))
+    rows[:, last + 4 :] = unit_quaternions(values["quaternions"])
+    return rows
+
+
+def _fill(part: Gaussians, rows: np.ndarray) -> None:
+    """Copy rows (in the order of `read_ply`) to where they belong; logits and logarithms stay what they are."""
+    table, last = torch.from_numpy(rows), rows.shape[1] - 8
+    part.means.copy_(table[:, :3])
+    part.harmonics.flatten(1).copy_(table[:, 3:last])
+    part.opacities.copy_(table[:, last])
+    part.scales.copy_(table[:, last + 1 : last + 4])
+    part.quaternions.copy_(table[:, last + 4 :])
+
+
+def _part(table: np.ndarray, names: tuple[str, ...], start: int) -> np.ndarray:
+    """Values of these properties (gaussian, property) in the next rows."""
+    rows = table[start : start + CHUNK_ROWS]
+    if {table.dtype[name] for name in table.dtype.names} == {np.dtype("<f4")}:  # nearly all files: one plain table
+        places = [table.dtype.names.index(name) for name in names]
+        return np.ascontiguousarray(rows).view("<f4").reshape(len(rows), -1).take(places, axis=1)
+    return structured_to_unstructured(rows[list(names)], dtype=np.float32)
 
 
 def _read_vertices(path: Path) -> np.ndarray:
@@ -115,7 +131,9 @@ def _read_vertices(path: Path) -> np.ndarray:
             head = stream.read(64).splitlines()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    # Text is refused: nobody writes splats so, and its rows could not be checked against the size of the file.
+    if head[:1] == [b"ply"] and any(line.startswith(b"format ascii") for line in head):
+        # Nobody writes splats so, and its rows could not be checked against the size of the file.
+        raise DataError(f"{path}: is a text ply, expected a binary one; save it as binary, with plyfile or a viewer")
     if head[:1] != [b"ply"] or not any(line in BINARY_FORMATS for line in head):
         raise DataError(f"{path}: is not a binary ply file, expected 3D Gaussians as the original code writes them")
     try:
@@ -124,17 +142,19 @@ def _read_vertices(path: Path) -> np.ndarray:
     except KeyError as error:
         raise DataError(f"{path}: has no element 'vertex', expected one vertex for each Gaussian") from error
     except (PlyParseError, ValueError, MemoryError, OverflowError, TypeError) as error:
-        raise DataError(f"{path}: damaged ply file ({error}); copy or export it again") from error
+        raise DataError(f"{path}: damaged ply file ({first_line(error)}); copy or export it again") from error
 
 
 def _degree_of_properties(path: str | os.PathLike[str], layout: np.dtype) -> int:
-    """Degree of the harmonics, after a check that the properties are those of the original layout and no others."""
+    """Degree of the harmonics, after a check that all properties of the original layout are there, as floats."""
     names = layout.names or ()
+    if "packed_position" in names:
+        raise DataError(f"{path}: is a compressed ply, expected plain properties; save it uncompressed in its viewer")
     rest = [name for name in names if name.startswith("f_rest_")]
-    required = {*POSITION, *CONSTANT, "opacity", *SCALE, *ROTATION, *(f"f_rest_{i}" for i in range(len(rest)))}
-    missing, unknown = sorted(required - set(names)), sorted(set(names) - required - set(NORMAL))
-    odd = sorted(name for name in names if layout[name].kind != "f")
-    for fault, found in (("lacks properties", missing), ("has unknown properties", unknown), ("has no floats in", odd)):
+    required = {*POSITION, *CONSTANT, "opacity", *SCALE, *ROTATION, *_rest_names(len(rest))}
+    missing, unused = sorted(required - set(names)), sorted(set(names) - required - set(NORMAL))
+    odd = sorted(name for name in required & set(names) if layout[name].kind != "f")
+    for fault, found in (("lacks properties", missing), ("has no floats in", odd)):
         if found:
             raise DataError(
                 f"{path}: {fault} {', '.join(found[:8])}; expected the layout of 3D Gaussian splatting "
@@ -142,21 +162,16 @@ def _degree_of_properties(path: str | os.PathLike[str], layout: np.dtype) -> int
             )
     if len(rest) not in REST_COUNTS:
         raise DataError(f"{path}: has {len(rest)} properties f_rest_*, expected one of {list(REST_COUNTS)}")
+    if unused:
+        warnings.warn(f"{path}: properties {', '.join(unused[:8])} are not used, pictures may differ", stacklevel=3)
     return REST_COUNTS[len(rest)]
 
 
-def _finite_column(path: str | os.PathLike[str], table: np.ndarray, name: str) -> np.ndarray:
-    column = table[name].astype(np.float32)
-    bad = int(np.count_nonzero(~np.isfinite(column)))
-    if bad:
+def _require_finite(path: str | os.PathLike[str], columns: np.ndarray, rows: np.ndarray) -> None:
+    finite = np.isfinite(rows)
+    if not finite.all():
+        name = columns.dtype.names[int(np.argmin(finite.all(axis=0)))]
+        bad = int(np.count_nonzero(~np.isfinite(columns[name].astype(np.float32))))
         raise DataError(
-            f"{path}: property {name} is NaN or infinite in {bad} of {len(column)} vertices; export it again"
+            f"{path}: property {name} is NaN or infinite in {bad} of {len(columns)} vertices; export it again"
         )
-    return column
-
-
-def _stacked(
-    values: dict[str, np.ndarray], names: tuple[str, ...] | list[str], count: int
-) -> Float[Tensor, "gaussian _"]:
-    columns = [torch.from_numpy(values[name]) for name in names]
-    return torch.stack(columns, dim=-1) if columns else torch.zeros(count, 0)
