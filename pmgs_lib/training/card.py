@@ -54,7 +54,8 @@ def exactness(parts: Sequence[Part]) -> str:
         return "in another number of processes: equal batches, weights equal but for rounding"
     if len({part.commit for part in parts}) > 1:
         return "with other code: see the commits of the parts"
-    return "on another device: equal but for rounding" if len({part.device for part in parts}) > 1 else "alike"
+    places = {(part.device, part.threads) for part in parts}
+    return "on another device or number of threads: equal but for rounding" if len(places) > 1 else "alike"
 
 
 def code_commit() -> str:

@@ -26,10 +26,14 @@ ABSENT = "absent"
 
 @dataclass(frozen=True)
 class Part:
-    """What one call contributed: steps behind `first_step`, by so many processes, from which code, on what."""
+    """What one call contributed: steps behind `first_step`, by how many processes, from which code, on what.
+
+    threads: of each process on a CPU; 0 on a GPU.
+    """
 
     first_step: int
     processes: int
+    threads: int
     commit: str
     device: str
     seconds: float

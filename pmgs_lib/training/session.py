@@ -16,6 +16,7 @@ from pmgs_lib.training.progress import Progress
 from pmgs_lib.training.resume import Beginning, Part
 from pmgs_lib.training.state import save_state
 from pmgs_lib.training.stopping import TrainingStoppedError, stop_requests
+from pmgs_lib.training.threads import settle_threads
 from pmgs_lib.training.trainer import Trainer
 from pmgs_lib.training.validation import Validator
 
@@ -65,6 +66,7 @@ class Session:
     def __enter__(self) -> "Session":
         run, first = self.run, self.beginning.first_step
         self.request = self._open.enter_context(stop_requests())
+        self.threads = settle_threads() if self.place.trainer.fabric.device.type == "cpu" else 0
         if self.place.is_first:
             logs = self.place.output / LOGS_FOLDER
             self.loggers = self._open.enter_context(
@@ -150,6 +152,7 @@ class Session:
         return Part(
             first_step=self.beginning.first_step,
             processes=self.place.processes.count,
+            threads=self.threads,
             commit=self.place.commit,
             device=self.place.device,
             seconds=round(time.monotonic() - self.started, 1),

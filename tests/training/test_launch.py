@@ -93,8 +93,11 @@ def test_two_processes_in_parts_are_two_processes_at_once(place, tmp_path):
     # Alone it goes on with the same batches, and says that the result is equal but for rounding.
     run_training(run, tmp_path / "alone")
     alone = load_newest_state(tmp_path / "alone" / "states")[1]["trainer"]
-    for name, value in alone["model"].items():
-        torch.testing.assert_close(value, states[0]["model"][name], rtol=1e-3, atol=1e-4)
+    losses = [[row["photometric"] for row in state["history"]["rows"]] for state in (alone, states[0])]
+    assert losses[0][3] == pytest.approx(losses[1][3], rel=1e-3)  # the first step in another number
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2)
+    weights = [torch.cat([value.flatten() for value in state["model"].values()]) for state in (alone, states[0])]
+    assert (weights[0] - weights[1]).norm() < 1e-3 * weights[1].norm()
     card = read_card(tmp_path / "alone" / "model.safetensors")
     assert card["resumed"].startswith("in another number of processes")
     assert [part["processes"] for part in card["parts"]] == [2, 1]
@@ -315,7 +318,7 @@ def test_the_command_trains_stops_and_goes_on(place, tmp_path):
         (["training.steps"], "expected NAME=VALUE"),
         (["training.steps=many"], r"training.steps Input should be a valid integer"),
         (["training.stepps=1"], "stepps"),
-        (["model.width=3"], "correct"),
+        (["training.objective.photometric_weight=-1"], "photometric_weight"),
         (["training.steps=[1"], "is no YAML"),
         (["protocol.name=3"], "lies within protocol, which is a plain value"),
     ],
