@@ -32,6 +32,7 @@ import pandas as pd
 from IPython.display import HTML, Image, display
 
 from pmgs_lib.errors import ParameterError
+from pmgs_lib.evaluation.metrics import METRICS
 from pmgs_lib.suite import current_run, read_record
 from pmgs_lib.suite.papers import provenance_table, scene_frame, sortable
 from pmgs_lib.suite.tables import Column, ResultRow, results_table
@@ -124,10 +125,8 @@ for folder, result in judged.items():
 
 # %%
 found = json.loads((run.resolve(compare) / "metrics.json").read_text())
-print(
-    f"Of {found['scenes']} scenes, PM-Loss raises PSNR in {found['better']['psnr']} "
-    f"and brings the centres nearer to the exact surfaces in {found['better']['overall_m']}."
-)
+better = [f"{METRICS[name].label} in {count}" for name, count in found["better"].items()]
+print(f"Of {found['scenes']} scenes, PM-Loss is better by {', by '.join(better)}.")
 pd.Series(found["difference"], name="PM-Loss minus plain").to_frame().round(4)
 
 # %%
