@@ -125,13 +125,12 @@ for folder, result in judged.items():
 
 # %%
 found = json.loads((run.resolve(compare) / "metrics.json").read_text())
-better = [f"{METRICS[name].label} in {count}" for name, count in found["better"].items()]
-print(f"Of {found['scenes']} scenes, PM-Loss is better by {', by '.join(better)}.")
+better = [f"{METRICS[name].label} on {count}" for name, count in found["better"].items()]
+print(f"Of {found['scenes']} scenes, PM-Loss is better in {', in '.join(better)}.")
 pd.Series(found["difference"], name="PM-Loss minus plain").to_frame().round(4)
 
 # %%
-for statement in found.get("statements", []):
-    print(statement["text"])
+print("\n".join(said["text"] for said in found["statements"].values()))
 for picture in sorted((run.resolve(compare) / "figures").glob("*.png")):
     name = picture.stem.replace("_", " ").replace("-", " ")
     display(Image(picture, alt=f"With and without PM-Loss, {name}; the differences are in the table above."))
