@@ -1,17 +1,12 @@
 """Targets drawn one at a time, in one target's memory, are those drawn at once; what is not finite never vanishes."""
 
-import os
 import weakref
-from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 from objective_scenes import (
-    CONTEXTS,
-    HEIGHT,
     TARGETS,
-    WIDTH,
     as_leaves,
     gradients,
     random_example,
@@ -160,50 +155,3 @@ def test_all_scenes_broken_and_other_refusals(rng):
     zero = replace(prediction.gaussians, quaternions=torch.zeros_like(prediction.gaussians.quaternions))
     with pytest.raises(ParameterError, match="quaternion of zero length"):
         draw_targets(replace(prediction, gaussians=zero), example.target, backend="reference")
-
-
-class PixelGaussians(torch.nn.Module):
-    """Colours its context's Gaussians by weights, so that two processes have something to agree on."""
-
-    def __init__(self, objective: Objective) -> None:
-        super().__init__()
-        self.colors = torch.nn.Parameter(torch.full((CONTEXTS * HEIGHT * WIDTH, 4, 3), 0.3, dtype=torch.float64))
-        self.objective = objective
-
-    def forward(self, prediction, example) -> torch.Tensor:
-        harmonics = prediction.gaussians.harmonics * self.colors
-        prediction = replace(prediction, gaussians=replace(prediction.gaussians, harmonics=harmonics))
-        return self.objective(prediction, example, 0).total
-
-
-def one_of_two(rank: int, folder, prediction, example, objective) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    model = torch.nn.parallel.DistributedDataParallel(PixelGaussians(objective))
-    for synchronised in (False, True):  # two parts of a step, of which the second one exchanges gradients
-        with nullcontext() if synchronised else model.no_sync():
-            (model(selected(prediction, [rank]), selected_example(example, [rank])) / 2).backward()
-    torch.save(model.module.colors.grad, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_agree_with_one(rng, tmp_path):
-    prediction, example = random_prediction(rng), random_example(rng)
-    config = ObjectiveConfig(rendering="deferred", rasterizer="reference", largest_squared_error=0.2)
-    objective = Objective(config)
-    alone = PixelGaussians(objective)
-    alone(prediction, example).backward()
-    children = []
-    for rank in range(2):
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                one_of_two(rank, tmp_path, prediction, example, objective)
-                code = 0
-            finally:
-                os._exit(code)
-        children.append(child)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0]
-    for rank in range(2):
-        assert_close(torch.load(tmp_path / f"{rank}.pt", weights_only=True), alone.colors.grad, rtol=1e-12, atol=1e-16)

@@ -81,7 +81,7 @@ def cases() -> dict[str, Callable[[], dict]]:
     skipping = {"non_finite": {"action": "skip"}}
     return {
         "plain": lambda: plain(config(STEPS, **common)),
-        "accumulated": lambda: plain(config(STEPS, accumulate=2, **common)),
+        "accumulated": lambda: plain(config(STEPS, accumulate=2, objective={"rendering": "deferred"}, **common)),
         "term": lambda: plain(config(STEPS, **common), spoil=without_finite_term),
         "picture": lambda: plain(config(STEPS, **common), batches=with_bad_picture),
         "skipped": lambda: plain(config(STEPS, **common, **skipping), batches=with_bad_picture),
