@@ -63,7 +63,8 @@ def test_from_nothing_to_done_to_one_change(small):
     assert lines[0] == "toy (smoke): 3 of 3 runs to do"
     assert [line.split()[0] for line in lines[1:7]] == ["started", "done"] * 3
     assert "done 2/3 b in " in first.stdout
-    assert lines[-2:] == ["toy (smoke): 3 of 3 runs up to date, 0 left out", "report: runs/reports/toy.html"]
+    pages = ["report: runs/reports/toy.html", "report: runs/index.html"]
+    assert lines[-3:] == ["toy (smoke): 3 of 3 runs up to date, 0 left out", *pages]
     page = (small.root / "runs/reports/toy.html").read_text()
     assert "['b']" in page
     assert "finish_run" not in page
@@ -75,7 +76,7 @@ def test_from_nothing_to_done_to_one_change(small):
     began = time.monotonic()
     second = small.pmgs("run", "toy")
     assert time.monotonic() - began < 5
-    assert second.stdout.splitlines() == lines[-2:]
+    assert second.stdout.splitlines() == lines[-3:]
     assert counts(small, "ab") == [1, 1]
 
     runs[1]["parameters"]["extra"] = 1
