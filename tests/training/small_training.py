@@ -1,5 +1,7 @@
 """A training small enough to be done again and again: scenes, a protocol of their size, a model of one block."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -11,6 +13,16 @@ from pmgs_lib.training import TrainingRun
 
 HEIGHT, WIDTH = 32, 48
 MODEL = named_config("depthsplat-tiny").model_dump(mode="json") | {"transformer_blocks": 1, "candidates": 16}
+
+
+@contextmanager
+def small_place(folder: Path) -> Iterator[Path]:
+    """`make_place`, with one thread for torch: two that share busy cores with others wait most of the time."""
+    threads = torch.get_num_threads()
+    place = make_place(folder)  # with kernels of numba, which set torch's threads
+    torch.set_num_threads(1)
+    yield place
+    torch.set_num_threads(threads)
 
 
 def make_place(folder: Path) -> Path:

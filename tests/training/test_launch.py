@@ -7,22 +7,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import torch
-from small_training import differences, make_place, small_run
+from small_training import differences, small_place, small_run
 
-from pmgs_lib.data.files import write_json
-from pmgs_lib.errors import CheckpointError, DataError, ParameterError, RunError, TrainingError
+from pmgs_lib.errors import DataError, ParameterError, RunError
 from pmgs_lib.models import read_card
-from pmgs_lib.training import commands, launch
 from pmgs_lib.training.launch import launch_training
-from pmgs_lib.training.main import slurm_task
-from pmgs_lib.training.ranks import fallen, read_reports, reported, verdict
 from pmgs_lib.training.run import run_training
 from pmgs_lib.training.state import list_states, load_newest_state
 from pmgs_lib.training.stopping import TrainingStoppedError
@@ -33,8 +28,9 @@ LONG = {"batch_size": 2, "steps": 100_000}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    return make_place(tmp_path_factory.mktemp("launch"))
+def place(tmp_path_factory) -> Iterator[Path]:
+    with small_place(tmp_path_factory.mktemp("launch")) as place:
+        yield place
 
 
 @pytest.fixture(autouse=True)
@@ -185,155 +181,3 @@ def test_a_launcher_that_is_asked_to_end_keeps_a_state(place, tmp_path, number):
     assert_nothing_is_left(tmp_path / "out")
     told = int(said.split("stopped after step ")[1].split()[0])
     assert load_newest_state(tmp_path / "out" / "states")[0] == told
-
-
-# --- what processes say of their end ---
-
-
-def report(rank: int, state: str, kind: str = "", message: str = "", at: float = 0.0) -> dict:
-    told = {"kind": kind, "message": message, "time": at} if kind else {}
-    return {"rank": rank, "pid": os.getpid(), "state": state, **told}
-
-
-LOST = report(0, "failed", "RuntimeError", "Connection closed by peer", 2.0)
-
-
-@pytest.mark.parametrize(
-    ("reports", "first", "kind", "told"),
-    [
-        ([report(0, "done"), report(1, "done")], [], type(None), ""),
-        ([LOST, report(1, "failed", "TrainingError", "step 3", 2.5)], [LOST], TrainingError, "step 3"),
-        ([LOST, report(1, "running")], [report(1, "running")], RunError, "process 1 of 2 was killed"),
-        ([LOST, report(1, "failed", "KeyError", "'x'", 1.0)], [], RunError, "process 1 failed: 'x'"),
-        ([LOST, report(1, "running")], [LOST], RunError, "process 0 failed: Connection closed"),
-        ([report(0, "stopped", "TrainingStoppedError", "after step 3", 1.0)], [], TrainingStoppedError, "after step 3"),
-        (
-            [report(0, "failed", "CheckpointError", "full", 5.0), report(1, "failed", "DataError", "gone", 4.0)],
-            [],
-            DataError,
-            "gone",
-        ),
-    ],
-)
-def test_the_first_cause_is_told(reports, first, kind, told):
-    found = verdict(reports, first)
-    assert type(found) is kind
-    assert told in str(found)
-
-
-@pytest.mark.parametrize(
-    ("error", "state", "message"),
-    [
-        (None, "done", None),
-        (CheckpointError("damaged"), "failed", "damaged"),
-        (ValueError("a\nb"), "failed", "ValueError: a"),
-        (TrainingStoppedError("after 3"), "stopped", "after 3"),
-        (KeyboardInterrupt(), "failed", "KeyboardInterrupt: KeyboardInterrupt"),
-    ],
-)
-def test_a_process_reports_its_end(tmp_path, error, state, message):
-    with nullcontext() if error is None else pytest.raises(type(error)), reported(tmp_path, 3):
-        assert read_reports(tmp_path)[0]["state"] == "running"
-        assert fallen(read_reports(tmp_path)) == []
-        if error is not None:
-            raise error
-    (found,) = read_reports(tmp_path)
-    assert (found["rank"], found["state"], found.get("message")) == (3, state, message)
-
-
-def test_a_process_that_is_gone_without_a_word_has_fallen(tmp_path):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    write_json(tmp_path / "rank-0.json", {"rank": 0, "pid": gone.pid, "state": "running"})
-    write_json(tmp_path / "rank-1.json", {"rank": 1, "pid": gone.pid, "state": "done"})
-    assert [each["rank"] for each in fallen(read_reports(tmp_path))] == [0]
-
-
-# --- environments ---
-
-STEP = {
-    "SLURM_JOB_ID": "1234567",
-    "SLURM_STEP_NUM_TASKS": "8",
-    "SLURM_STEP_NUM_NODES": "2",
-    "SLURM_STEP_NODELIST": "gpu[07-08]",
-    "SLURM_PROCID": "5",
-    "SLURM_LOCALID": "1",
-    "SLURM_NODEID": "1",
-}
-
-
-def test_a_task_of_slurm_knows_its_place():
-    assert slurm_task(STEP) == {
-        "RANK": "5",
-        "LOCAL_RANK": "1",
-        "GROUP_RANK": "1",
-        "WORLD_SIZE": "8",
-        "LOCAL_WORLD_SIZE": "4",
-        "MASTER_ADDR": "gpu07",
-        "MASTER_PORT": "19567",
-    }
-    assert slurm_task({**STEP, "MASTER_ADDR": "here", "MASTER_PORT": "1"})["MASTER_ADDR"] == "here"
-
-
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {},
-        {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "8", "SLURM_PROCID": "0"},  # a batch script: no step, one process
-        {**STEP, "SLURM_STEP_NUM_TASKS": "1"},  # a notebook in a job of one task
-        {**STEP, "WORLD_SIZE": "2"},  # torchrun within a task
-    ],
-)
-def test_elsewhere_slurm_says_nothing(environment):
-    assert slurm_task(environment) == {}
-
-
-def test_a_launch_sees_nothing_of_a_cluster_or_another_launch():
-    given = {**STEP, "SRUN_DEBUG": "3", "RANK": "1", "WORLD_SIZE": "2", "HOME": "h", "PYTHONPATH": "mine"}
-    environment = launch._environment(given, 2)
-    assert not [name for name in environment if name.startswith(("SLURM", "SRUN")) or name in ("RANK", "WORLD_SIZE")]
-    assert environment["HOME"] == "h"
-    assert environment["PYTHONPATH"] == f"{ROOT}{os.pathsep}mine"
-
-
-# --- pmgs train ---
-
-
-def test_the_command_trains_stops_and_goes_on(place, tmp_path):
-    file = tmp_path / "run.json"
-    file.write_text(small_run(place).model_dump_json())
-    given = {"set_": ["training.steps=3", "save_every=1"], "stop_after": 2}
-    with pytest.raises(TrainingStoppedError, match="stopped after step 2 of 3"):
-        commands.train(str(file), str(tmp_path / "out"), **given)
-    told = commands.train(str(file), str(tmp_path / "out"), set_=given["set_"])
-    assert f"{tmp_path / 'out'}: 3 steps, photometric " in told
-    card = read_card(tmp_path / "out" / "model.safetensors")
-    assert card["command"].endswith("out --set training.steps=3 --set save_every=1")
-    assert card["training"]["training"]["steps"] == 3
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        (["training.steps"], "expected NAME=VALUE"),
-        (["training.steps=many"], r"training.steps Input should be a valid integer"),
-        (["training.stepps=1"], "stepps"),
-        (["training.objective.photometric_weight=-1"], "photometric_weight"),
-        (["training.steps=[1"], "is no YAML"),
-        (["protocol.name=3"], "lies within protocol, which is a plain value"),
-    ],
-)
-def test_a_change_that_cannot_be_is_refused_before_anything_is_read(place, tmp_path, changes, told):
-    file = tmp_path / "run.json"
-    file.write_text(small_run(place).model_dump_json())
-    with pytest.raises(ParameterError, match=told):
-        commands.train(str(file), str(tmp_path / "out"), set_=[*changes, "scenes=nowhere"])
-    assert not (tmp_path / "out").exists()
-
-
-def test_devices_inside_a_task_are_refused(place, tmp_path, monkeypatch):
-    file = tmp_path / "run.json"
-    file.write_text(small_run(place).model_dump_json())
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ParameterError, match="--devices 2 inside one of several tasks"):
-        commands.train(str(file), str(tmp_path / "out"), devices=2)

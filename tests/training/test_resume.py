@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from small_training import differences, make_place, small_run
+from small_training import differences, small_place, small_run
 
+from pmgs_lib.data import make_scenes
 from pmgs_lib.errors import CheckpointError, ParameterError, TrainingError
 from pmgs_lib.models import load_checkpoint, read_card
 from pmgs_lib.training import run as module
@@ -32,8 +34,17 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    return make_place(tmp_path_factory.mktemp("resume"))
+def place(tmp_path_factory) -> Iterator[Path]:
+    with small_place(tmp_path_factory.mktemp("resume")) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def whole(place, tmp_path_factory) -> Path:
+    """What the plain training leaves that nothing interrupts."""
+    output = tmp_path_factory.mktemp("whole")
+    run_training(small_run(place), output, command="pmgs train a b")
+    return output
 
 
 class Batches:
@@ -113,17 +124,15 @@ def test_the_averaged_weights_are_what_is_written(place, tmp_path):
     assert any(moved)
 
 
-def test_the_card_tells_of_the_parts(place, tmp_path):
-    run = small_run(place)
-    run_training(run, tmp_path / "whole", command="pmgs train a b")
-    interrupted(run, tmp_path / "parts", 3, 2)
-    whole, parts = (read_card(tmp_path / name / "model.safetensors") for name in ("whole", "parts"))
-    assert (whole["resumed"], whole["resumed_at"], whole["command"]) == ("never", [], "pmgs train a b")
+def test_the_card_tells_of_the_parts(place, whole, tmp_path):
+    interrupted(small_run(place), tmp_path, 3, 2)
+    card, parts = (read_card(folder / "model.safetensors") for folder in (whole, tmp_path))
+    assert (card["resumed"], card["resumed_at"], card["command"]) == ("never", [], "pmgs train a b")
     assert (parts["resumed"], parts["resumed_at"]) == ("alike", [3, 5])
     assert [part["first_step"] for part in parts["parts"]] == [0, 3, 5]
     assert {part["processes"] for part in parts["parts"]} == {1}
     assert parts["duration_s"] == pytest.approx(sum(part["seconds"] for part in parts["parts"]), abs=0.06)
-    assert whole["training_loss"] == parts["training_loss"]
+    assert card["training_loss"] == parts["training_loss"]
 
 
 def test_a_finished_training_called_again_takes_no_step_and_leaves_the_same(place, tmp_path, monkeypatch):
@@ -183,13 +192,9 @@ def test_other_scenes_are_another_training_and_moved_ones_are_not(place, tmp_pat
     moved.symlink_to(place / "scenes")
     with pytest.raises(TrainingStoppedError, match="stopped after step 2"):
         run_training(small_run(place, scenes=str(moved)), tmp_path / "out", stop_after=1)
-    other = make_place(tmp_path / "other")
-    (other / "scenes" / "train").rename(other / "scenes" / "old")
-    from pmgs_lib.data import make_scenes
-
-    make_scenes(9, count=3, folder=other / "scenes", split="train", frames=12, height=32, width=48)
+    make_scenes(9, count=3, folder=tmp_path / "other", split="train", frames=12, height=32, width=48)
     with pytest.raises(CheckpointError, match="its scenes was 3 scenes, keys"):
-        run_training(small_run(place, scenes=str(other / "scenes")), tmp_path / "out")
+        run_training(small_run(place, scenes=str(tmp_path / "other")), tmp_path / "out")
 
 
 @pytest.mark.parametrize("stop_after", [0, -1])
@@ -199,9 +204,8 @@ def test_no_step_is_no_training(place, tmp_path, stop_after):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_ends_after_the_step_with_a_state_and_the_same_call_goes_on(place, tmp_path, number):
+def test_a_signal_ends_after_the_step_with_a_state_and_the_same_call_goes_on(place, whole, tmp_path, number):
     run = small_run(place, save_every=None)
-    run_training(small_run(place), tmp_path / "whole")
     before = signal.getsignal(number)
 
     def on_step(step, history):
@@ -212,12 +216,10 @@ def test_a_signal_ends_after_the_step_with_a_state_and_the_same_call_goes_on(pla
         run_training(run, tmp_path / "parts", on_step=on_step)
     assert signal.getsignal(number) == before
     run_training(small_run(place), tmp_path / "parts")
-    assert_equal_results(tmp_path / "whole", tmp_path / "parts")
+    assert_equal_results(whole, tmp_path / "parts")
 
 
-def test_an_error_within_a_part_leaves_the_last_state_to_go_on_from(place, tmp_path):
-    run_training(small_run(place), tmp_path / "whole")
-
+def test_an_error_within_a_part_leaves_the_last_state_to_go_on_from(place, whole, tmp_path):
     def on_step(step, history):
         if step == 5:
             raise TrainingError("a mistake of the fifth step")
@@ -226,7 +228,7 @@ def test_an_error_within_a_part_leaves_the_last_state_to_go_on_from(place, tmp_p
         run_training(small_run(place), tmp_path / "parts", on_step=on_step)
     assert [step for step, _ in list_states(tmp_path / "parts" / "states")] == [4, 2]
     run_training(small_run(place), tmp_path / "parts")
-    assert_equal_results(tmp_path / "whole", tmp_path / "parts")
+    assert_equal_results(whole, tmp_path / "parts")
 
 
 def started(run, output: Path, *arguments: str) -> subprocess.Popen:
@@ -253,11 +255,11 @@ def killed_after_a_state(run, output: Path, step: int, moment_s: float) -> None:
 
 def test_killed_and_called_again_is_the_training_at_once(place, tmp_path):
     """kill -9 of a process that trains with workers and everything that remembers something."""
-    run = small_run(place, {**CASES["all at once"], "steps": 24}, workers=2, save_every=3)
+    run = small_run(place, {**CASES["all at once"], "steps": 16}, workers=2, save_every=3)
     run_training(run, tmp_path / "whole")
     killed_after_a_state(run, tmp_path / "parts", 6, 0.05)
     before = max(step for step, _ in list_states(tmp_path / "parts" / "states"))
-    assert before < 24
+    assert before < 16
     run_training(run, tmp_path / "parts")
     assert_equal_results(tmp_path / "whole", tmp_path / "parts")
     assert read_card(tmp_path / "parts" / "model.safetensors")["resumed_at"][0] >= 6

@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from pmgs_lib.data import load_protocol, make_scenes
 from pmgs_lib.data.protocols import Protocol, save_protocol
 from pmgs_lib.errors import ParameterError
-from pmgs_lib.models import load_checkpoint, read_card
+from pmgs_lib.models import load_checkpoint, named_config, read_card
 from pmgs_lib.training import TrainingRun, run_training
 from pmgs_lib.training.commands import train
 
@@ -56,6 +57,21 @@ def test_steps_add_up_over_stages(place, tmp_path):
     before, after = (load_checkpoint(tmp_path / stage / "model.safetensors") for stage in ("first", "second"))
     moved = [not torch.equal(a, b) for a, b in zip(before.parameters(), after.parameters(), strict=True)]
     assert any(moved)
+
+
+def test_depth_alone_is_trained_and_scored(place, tmp_path):
+    model = named_config("depthsplat-tiny").model_dump(mode="json") | {"color": None}
+    training = {"steps": 1, "objective": {"photometric_weight": 0, "depth_weight": 1}}
+    run = described(place, model=model, training=training, validation_scenes=str(place / "scenes"))
+    run_training(TrainingRun.model_validate(run), tmp_path)
+    validation = read_card(tmp_path / "model.safetensors")["validation"]
+    assert validation["scenes"] == 1
+    assert validation["means"]["context_abs_rel"] > 0
+
+
+def test_validation_without_scenes_is_refused(place):
+    with pytest.raises(ValidationError, match="validate_every is given but validation_scenes is not"):
+        TrainingRun.model_validate(described(place, validate_every=1))
 
 
 def test_a_misspelt_field_is_refused_before_anything_is_read(tmp_path):
