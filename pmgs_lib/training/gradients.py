@@ -79,19 +79,20 @@ class GradientPass:
         readings.add((WHOLE, "gradient"), self.norm)
         readings.add((WHOLE, "weights"), get_total_norm([value.detach() for value in self._weights]))
         numbers = readings.read()
-        self._agree(self._forward_fault(numbers, examples))
-        self._agree(self._gradient_fault(step, numbers[WHOLE, "gradient"][0], examples))
-        own = StepReport(_mean_terms(numbers, len(examples)), numbers[WHOLE, "gradient"][0], excluded, dict(replaced))
-        return _joined(self.processes.gather(own))
+        norm = numbers[WHOLE, "gradient"][0]
+        forward = self._forward_fault(numbers, examples)
+        own = StepReport(_mean_terms(numbers, len(examples)), norm, excluded, dict(replaced))
+        # One exchange for all of it: devices wait meanwhile.
+        told = self.processes.gather((forward, self._gradient_fault(step, norm, examples), own))
+        forward_faults, gradient_faults, reports = zip(*told, strict=True)
+        for faults in (forward_faults, gradient_faults):  # the former make the latter, in every process
+            _raise_gravest(faults)
+        return _joined(reports)
 
     def _agree(self, own: Fault | None, cause: PmgsError | None = None) -> None:
-        """Raise `FaultError` in every process if any has a fault: the gravest, with all scenes it came from."""
-        if not self.processes.any(own is not None):
-            return
-        found = [fault for fault in self.processes.gather(own) if fault is not None]
-        gravest = min(found, key=lambda fault: fault.skippable)
-        scenes = dict.fromkeys(scene for fault in found if fault.what == gravest.what for scene in fault.scenes)
-        raise FaultError(replace(gravest, scenes=tuple(scenes))) from cause
+        """Raise `FaultError` in every process if any has a fault."""
+        if self.processes.any(own is not None):
+            _raise_gravest(self.processes.gather(own), cause)
 
     def _add(self, step: int, example: Example, last: bool) -> None:
         """Add the gradient of one micro-batch; processes exchange theirs with the last."""
@@ -149,6 +150,15 @@ class GradientPass:
         if largest is not None and step > warmup_steps(self.config) and norm > largest:
             return Fault(scenes, f"the gradient's norm is {norm:.5g} (expected at most largest_norm {largest:g})")
         return None
+
+
+def _raise_gravest(faults: Iterable[Fault | None], cause: PmgsError | None = None) -> None:
+    """Raise `FaultError` for the gravest fault of all processes, with all scenes it came from; nothing without one."""
+    found = [fault for fault in faults if fault is not None]
+    if found:
+        gravest = min(found, key=lambda fault: fault.skippable)
+        scenes = dict.fromkeys(scene for fault in found if fault.what == gravest.what for scene in fault.scenes)
+        raise FaultError(replace(gravest, scenes=tuple(scenes))) from cause
 
 
 def _first(found: Iterable[Fault | None]) -> Fault | None:

@@ -14,6 +14,8 @@ from pmgs_lib.errors import ParameterError
 Told = TypeVar("Told")
 # How long a process waits for another one. The first may draw pictures and measure while the others wait.
 PATIENCE = timedelta(minutes=30)
+# Gradients are exchanged in groups of so many MiB: few and large ones for networks of hundreds of millions of weights.
+EXCHANGED_AT_ONCE = 100
 
 
 def start_fabric(accelerator: str, precision: str, devices: int = 1, nodes: int = 1) -> Fabric:
@@ -33,7 +35,13 @@ def start_fabric(accelerator: str, precision: str, devices: int = 1, nodes: int 
         return Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=[LightningEnvironment()])
     here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
     # Every parameter of every model of the zoo gets a gradient in every step, and no buffer changes in training.
-    strategy = DDPStrategy(timeout=PATIENCE, broadcast_buffers=False, find_unused_parameters=False)
+    strategy = DDPStrategy(
+        timeout=PATIENCE,
+        broadcast_buffers=False,
+        find_unused_parameters=False,
+        gradient_as_bucket_view=True,
+        bucket_cap_mb=EXCHANGED_AT_ONCE,
+    )
     fabric = Fabric(
         accelerator=accelerator,
         devices=here,
