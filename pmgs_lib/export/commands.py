@@ -126,9 +126,10 @@ def _summary(output: str, key: str, manifest: dict[str, Any]) -> str:
     written = [f"{count} {part}" if count > 1 else part for part, count in parts.items()]
     quality = [file["psnr"] for file in manifest["files"] if file.get("psnr") is not None]
     mean = f"; {sum(quality) / len(quality):.2f} dB at {len(quality)} targets" if quality else ""
+    proofs = [f"; {file['file']} {file['certified']}" for file in manifest["files"] if "certified" in file]
     left_out = [f"{part} ({reason})" for part, reason in manifest["left_out"].items() if reason != "not asked for"]
     rest = f"; left out {', '.join(left_out)}" if left_out else ""
     return (
         f"{output}: {key}, {views} to {made} in {manifest['seconds']:.2f} s on {manifest['device']}{mean}; "
-        f"wrote {', '.join(written)} and manifest.json{rest}"
+        f"wrote {', '.join(written)} and manifest.json{''.join(proofs)}{rest}"
     )

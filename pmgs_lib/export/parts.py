@@ -29,8 +29,8 @@ from torch import Tensor
 from pmgs_lib.data.config import Config
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.evaluation.metrics import psnr
+from pmgs_lib.export.certification import write_splats
 from pmgs_lib.export.images import depth_colors, image_to_uint8, save_image, save_pixels, save_raw_depth
-from pmgs_lib.export.ply import write_ply
 from pmgs_lib.export.reconstruction import (
     CHUNK_VIEWS,
     STABILIZING_WINDOW,
@@ -48,6 +48,7 @@ Written = Iterator[tuple[str, dict[str, Any]]]  # file names relative to the fol
 
 # The depth scale of the colours spans these quantiles: a few pixels far off would leave all others one colour.
 DEPTH_QUANTILES = (0.01, 0.99)
+CERTIFYING_VIEWS = 2  # context cameras at which the file of Gaussians is proven
 
 
 class SaveSettings(Config):
@@ -152,8 +153,11 @@ def _save_raw_depth(job: SaveJob) -> Written:
 
 
 def _save_gaussians(job: SaveJob) -> Written:
-    write_ply(job.folder / "gaussians.ply", job.reconstruction.gaussians)
-    yield "gaussians.ply", {"gaussians": job.reconstruction.gaussians.count}
+    gaussians, context = job.reconstruction.gaussians, job.reconstruction.context
+    cameras = context.cameras[:CERTIFYING_VIEWS].to(gaussians.means.device)
+    size = {"height": context.height, "width": context.width}
+    certificate = write_splats(job.folder / "gaussians.ply", gaussians, certify_with=cameras, **size)
+    yield "gaussians.ply", {"gaussians": gaussians.count, "certified": str(certificate)}
 
 
 def _save_video(job: SaveJob) -> Written:

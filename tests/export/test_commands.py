@@ -45,7 +45,7 @@ def test_one_call_makes_everything(scenes, render, tmp_path):
     pattern = (
         rf"{re.escape(str(tmp_path / 'out'))}: {key}, 2 views of 64x96 to 12,288 Gaussians in \d+\.\d\d s on cpu; "
         r"\d+\.\d\d dB at 3 targets; wrote 2 inputs, 3 rendered, 3 truth, 2 depth, depth-beside-image, 2 raw-depth, "
-        r"gaussians, video and manifest.json\n"
+        r"gaussians, video and manifest.json; gaussians.ply read back and drawn: [\w .]+, largest difference \S+\n"
     )
     assert re.fullmatch(pattern, said), said
     assert (manifest["context_frames"], manifest["target_frames"]) == ([0, 4], [1, 2, 3])
