@@ -59,3 +59,26 @@ def test_an_orphan_of_the_command_ends_with_it(tmp_path):
     with subprocess.Popen(command, stdin=subprocess.PIPE) as guard:
         assert guard.wait(20) == 0
     assert not psutil.pid_exists(int(note.read_text()))
+
+
+# Starts a real server with a real kernel, and is killed before it can stop them.
+KILLED = """
+import os, pathlib, signal, sys
+import psutil
+sys.path.insert(0, sys.argv[1])
+from laboratory import Laboratory
+laboratory = Laboratory(pathlib.Path(sys.argv[2])).__enter__()
+laboratory.ask("POST", "api/kernels").raise_for_status()
+print(laboratory.pid, *[p.pid for p in psutil.Process(laboratory.pid).children(recursive=True)], flush=True)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.prove
+def test_jupyterlab_and_its_kernel_end_with_killed_tests(tmp_path):
+    command = [sys.executable, "-c", KILLED, str(GUARD.parent), str(tmp_path / "laboratory")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == -signal.SIGTERM
+    family = [int(pid) for pid in done.stdout.split()]
+    assert len(family) >= 3  # guard, server, kernel
+    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in family))
