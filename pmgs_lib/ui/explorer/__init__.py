@@ -1,4 +1,4 @@
-"""Look round a reconstruction in JupyterLab: `explore` gives the widget, `render_frame` its pictures without a browser."""
+"""Look round a reconstruction in JupyterLab: `explore` gives the widget, `render_frame` its pictures without one."""
 
 from pmgs_lib._lazy import lazy_names
 

@@ -35,7 +35,7 @@ class Frame:
     camera that scores and errors compare with: the nearest one. at_target: whether the picture was drawn from it.
     psnr: by subject, in dB, of the full rendering in that camera under the cuts, as evaluations take it (infinite for
     equal pictures); empty on coarse frames. kept: by subject, how many Gaussians the cuts leave, and of how many.
-    legend: of the colours, if they stand for numbers. missing: what could not be drawn, and why. seconds: for drawing
+    scale: of the colours, if they stand for numbers. missing: what could not be drawn, and why. seconds: for drawing
     and for encoding.
     """
 
@@ -48,16 +48,17 @@ class Frame:
     at_target: bool
     psnr: dict[str, float]
     kept: dict[str, tuple[int, int]]
-    legend: dict[str, object] | None
+    scale: Scale | None
     missing: tuple[str, ...]
     seconds: tuple[float, float]
 
     def facts(self) -> dict[str, Any]:
         """Everything but the bytes, as JSON can hold it."""
-        names = ("mime", "height", "width", "coarse", "target", "at_target", "kept", "legend", "missing", "seconds")
+        names = ("mime", "height", "width", "coarse", "target", "at_target", "kept", "missing", "seconds")
         # JSON has no infinity.
         scores = {name: value if value < float("inf") else "infinite" for name, value in self.psnr.items()}
-        return {name: getattr(self, name) for name in names} | {"psnr": scores}
+        legend = None if self.scale is None else self.scale.legend()
+        return {name: getattr(self, name) for name in names} | {"psnr": scores, "legend": legend}
 
 
 @torch.no_grad()
@@ -88,7 +89,7 @@ def render_frame(stage: Stage, state: ExplorerState, *, coarse: bool = False) ->
         at_target=state.at_anchor and state.target == target,
         psnr=scores,
         kept={name: drawing.kept for name, drawing in zip(state.subjects, drawings, strict=True)},
-        legend=scales[0].legend() if scales else None,
+        scale=scales[0] if scales else None,
         missing=tuple(drawing.missing for drawing in drawings if drawing.missing),
         seconds=(drawn - started, time.perf_counter() - drawn),
     )

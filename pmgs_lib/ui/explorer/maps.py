@@ -1,4 +1,4 @@
-"""Numbers to colours for the explorer: the library's colour maps as tables, quick enough for each frame, with legends."""
+"""Numbers to colours for the explorer: the library's colour maps as tables, quick enough for each frame."""
 
 import math
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Scale:
         row = colormaps[self.colormap](np.linspace(0, 1, LEGEND_COLORS), bytes=True)[:, :3].tolist()
         middle = (self.low * self.high) ** 0.5 if self.logarithmic else (self.low + self.high) / 2
         ticks = [f"{value:.3g}" for value in (self.low, middle, self.high)]
-        return {"label": self.label, "ticks": ticks, "colors": ["#%02x%02x%02x" % tuple(rgb) for rgb in row]}
+        return {"label": self.label, "ticks": ticks, "colors": ["#" + bytes(rgb).hex() for rgb in row]}
 
 
 def depth_scale(low: float, high: float) -> Scale:

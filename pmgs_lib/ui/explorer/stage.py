@@ -1,4 +1,4 @@
-"""What an explorer holds: scenes, the subjects to show of them, and the device that draws. Caches are small and bounded."""
+"""What an explorer holds: scenes, what is shown of them, and the device that draws. Its caches are bounded."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
@@ -19,7 +19,8 @@ from pmgs_lib.views import Example
 
 SCENES_KEPT, SUBJECTS_KEPT, CUTS_KEPT, SCORES_KEPT = 4, 6, 4, 256
 COARSE_SHARE = 0.5  # of height and width, while something moves on a CPU
-COARSE_GAUSSIANS = 65_536  # of larger scenes a CPU draws so many while something moves
+COARSE_GAUSSIANS = 32_768  # of larger scenes a CPU draws so many while something moves
+COARSE_DEGREE = 1  # of the harmonics then: to read and evaluate all of degree 4 takes as long as the rest
 DEPTH_SHARES = (0.01, 0.99)  # of the surface in the context views: the ends of the depth scale
 
 Value = TypeVar("Value")
@@ -124,9 +125,7 @@ class Stage:
         if kept is not None:
             subject = _selected(subject, kept)
         count = subject.gaussians.count
-        if coarse and self.device.type == "cpu" and count > COARSE_GAUSSIANS:
-            subject = _thinned(subject, COARSE_GAUSSIANS)
-        return subject, count
+        return (_thinned(subject) if coarse and self.device.type == "cpu" else subject), count
 
 
 class _Recent:
@@ -149,14 +148,17 @@ def _selected(subject: Subject, chosen: torch.Tensor) -> Subject:
     return Subject(subject.gaussians.select(chosen), subject.settings, certainty, subject.certainty_label)
 
 
-def _thinned(subject: Subject, most: int) -> Subject:
-    """An even choice at random, each Gaussian as much larger as closes the gaps in a surface."""
+def _thinned(subject: Subject) -> Subject:
+    """An even choice at random, each Gaussian larger to close the gaps in a surface, with simpler harmonics."""
     count = subject.gaussians.count
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    fewer = _selected(subject, order[:most].sort().values.to(subject.gaussians.means.device))
-    g = fewer.gaussians
-    wider = Gaussians(g.means, g.scales * (count / most) ** 0.5, g.quaternions, g.opacities, g.harmonics)
-    return Subject(wider, fewer.settings, fewer.certainty, fewer.certainty_label)
+    if count > COARSE_GAUSSIANS:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+        subject = _selected(subject, order[:COARSE_GAUSSIANS].sort().values)
+    g = subject.gaussians
+    wider = g.scales * max(count / COARSE_GAUSSIANS, 1.0) ** 0.5
+    harmonics = g.harmonics[:, : (COARSE_DEGREE + 1) ** 2].contiguous()
+    coarse = Gaussians(g.means, wider, g.quaternions, g.opacities, harmonics)
+    return Subject(coarse, subject.settings, subject.certainty, subject.certainty_label)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
 """What an explorer can show of a scene: Gaussians, how they are meant to be drawn, and how sure their model was."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ class Subject:
     """
 
     gaussians: Gaussians
-    settings: RenderingSettings = RenderingSettings()
+    settings: RenderingSettings = field(default_factory=RenderingSettings)
     certainty: Float[Tensor, " gaussian"] | None = None
     certainty_label: str = "match probability"
 
