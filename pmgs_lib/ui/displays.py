@@ -16,20 +16,21 @@ from pmgs_lib.ui.displays_parts import attempt, quiet_note
 
 View = Callable[[Any], str]
 
-# Module and name of a type: its text and its HTML.
-VIEWS_OF_TYPES: dict[tuple[str, str], tuple[View, View]] = {
-    ("pmgs_lib.cameras", "Cameras"): (scenes.cameras_text, scenes.cameras_html),
-    ("pmgs_lib.gaussians", "Gaussians"): (scenes.gaussians_text, scenes.gaussians_html),
-    ("pmgs_lib.views", "Views"): (scenes.views_text, scenes.views_html),
-    ("pmgs_lib.views", "Example"): (scenes.example_text, scenes.example_html),
-    ("pmgs_lib.models.base", "Prediction"): (scenes.prediction_text, scenes.prediction_html),
-    ("pmgs_lib.rasterizers.base", "Rendering"): (scenes.rendering_text, scenes.rendering_html),
-    ("pmgs_lib.evaluation.methods", "MethodOutput"): (scenes.output_text, scenes.output_html),
-    ("pmgs_lib.evaluation.results", "EvaluationResult"): (results.evaluation_text, results.evaluation_html),
-    ("pmgs_lib.evaluation.statistics", "PairedTest"): (results.paired_text, results.paired_html),
-    ("pmgs_lib.evaluation.statistics", "Interval"): (results.interval_text, results.interval_html),
-    ("pmgs_lib.export.certification", "Certificate"): (results.certificate_text, results.certificate_html),
-    ("pmgs_lib.suite.records", "RunRecord"): (results.record_text, results.record_html),
+# A type: its text and its HTML. Keys of a dict are no part of a notebook's code closure, so that naming a type here does
+# not make every notebook depend on its module.
+VIEWS_OF_TYPES: dict[str, tuple[View, View]] = {
+    "pmgs_lib.cameras.Cameras": (scenes.cameras_text, scenes.cameras_html),
+    "pmgs_lib.gaussians.Gaussians": (scenes.gaussians_text, scenes.gaussians_html),
+    "pmgs_lib.views.Views": (scenes.views_text, scenes.views_html),
+    "pmgs_lib.views.Example": (scenes.example_text, scenes.example_html),
+    "pmgs_lib.models.base.Prediction": (scenes.prediction_text, scenes.prediction_html),
+    "pmgs_lib.rasterizers.base.Rendering": (scenes.rendering_text, scenes.rendering_html),
+    "pmgs_lib.evaluation.methods.MethodOutput": (scenes.output_text, scenes.output_html),
+    "pmgs_lib.evaluation.results.EvaluationResult": (results.evaluation_text, results.evaluation_html),
+    "pmgs_lib.evaluation.statistics.PairedTest": (results.paired_text, results.paired_html),
+    "pmgs_lib.evaluation.statistics.Interval": (results.interval_text, results.interval_html),
+    "pmgs_lib.export.certification.Certificate": (results.certificate_text, results.certificate_html),
+    "pmgs_lib.suite.records.RunRecord": (results.record_text, results.record_html),
 }
 
 
@@ -46,9 +47,10 @@ def html_view(value: Any) -> str:
 def _views_of(value: Any) -> tuple[View, View]:
     """Those of its type or of the nearest type that it inherits from."""
     for kind in type(value).__mro__:
-        if (kind.__module__, kind.__name__) in VIEWS_OF_TYPES:
-            return VIEWS_OF_TYPES[kind.__module__, kind.__name__]
-    known = ", ".join(name for _, name in VIEWS_OF_TYPES)
+        name = f"{kind.__module__}.{kind.__name__}"
+        if name in VIEWS_OF_TYPES:
+            return VIEWS_OF_TYPES[name]
+    known = ", ".join(name.rpartition(".")[2] for name in VIEWS_OF_TYPES)
     raise ParameterError(f"{type(value).__name__} has no rich view, expected one of {known}; look at its fields")
 
 
@@ -61,7 +63,7 @@ def register_displays(shell: Any = None) -> bool:
     if shell is None:
         return False
     formatters = shell.display_formatter.formatters
-    for module, name in VIEWS_OF_TYPES:
+    for module, _, name in (kind.rpartition(".") for kind in VIEWS_OF_TYPES):
         formatters["text/plain"].for_type_by_name(module, name, _print_text)
         formatters["text/html"].for_type_by_name(module, name, html_view)
     formatters["image/png"].for_type_by_name("matplotlib.figure", "Figure", _figure_png)
