@@ -77,6 +77,9 @@ def _set(stage: Stage, state: ExplorerState, change: Mapping[str, Any]) -> Explo
     if name == "time":  # a place on the path: the camera leaves the held-out view
         last = stage.scene(state.scene).example.context.count - 1
         return replace(state, target=None, time=_within(_number(change, "value"), (0.0, float(last))))
+    if name == "target":
+        count = stage.scene(state.scene).example.target.count
+        return at_target(state, _one_of(name, value, range(count)))
     if name == "scale_to":
         return replace(state, scale_to=None if value is None else _number(change, "value"))
     if name == "scene":  # another scene has other cameras
@@ -86,7 +89,7 @@ def _set(stage: Stage, state: ExplorerState, change: Mapping[str, Any]) -> Explo
         return replace(state, **{name: kept})
     if name in ("mode", "split"):
         return replace(state, **{name: _one_of(name, value, MODES if name == "mode" else SPLITS)})
-    known = [*NUMBERS, "time", "scale_to", "scene", "left", "right", "mode", "split"]
+    known = [*NUMBERS, "time", "target", "scale_to", "scene", "left", "right", "mode", "split"]
     raise ParameterError(f"explorer: no control is called {name!r}, expected one of {', '.join(known)}")
 
 

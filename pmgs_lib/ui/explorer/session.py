@@ -15,7 +15,7 @@ from torch import nn
 from pmgs_lib.errors import ParameterError, PmgsError, first_line
 from pmgs_lib.models.sized import load_for_size
 from pmgs_lib.suite.recorder import FOLDER_VARIABLE
-from pmgs_lib.ui.explorer.frames import Frame, render_frame
+from pmgs_lib.ui.explorer.frames import Frame, render_frame, target_psnr
 from pmgs_lib.ui.explorer.gestures import NUMBERS, state_after
 from pmgs_lib.ui.explorer.stage import Stage, SubjectMaker
 from pmgs_lib.ui.explorer.state import MODES, SPLITS, ExplorerState
@@ -56,12 +56,24 @@ def explore(
 
 
 class Explorer:
-    """A stage, the state it is in, and its widget; `state` can be read and set at any time."""
+    """A stage, the state it is in, and its widget."""
 
     def __init__(self, stage: Stage, state: ExplorerState) -> None:
-        self.stage, self.state = stage, state
+        self.stage = stage
         self._widget: Any = None
-        self.frame(coarse=True)  # what cannot be drawn says so in the cell that asks for it
+        self.state = state
+
+    @property
+    def state(self) -> ExplorerState:
+        """What is shown; a page shows what is set here. Raises `ParameterError` for what cannot be drawn."""
+        return self._state
+
+    @state.setter
+    def state(self, state: ExplorerState) -> None:
+        render_frame(self.stage, state, coarse=True)  # raises before anything has changed
+        self._state = state
+        if self._widget is not None:
+            self._widget.tell()
 
     def frame(self, *, coarse: bool = False) -> Frame:
         """The picture of the present state."""
@@ -73,23 +85,27 @@ class Explorer:
         message: `n`, the number of the request; `changes`, see `state_after`; `coarse`. A state that cannot be drawn is
         given up, so that the next request meets the one before.
         """
-        before, reply = self.state, {"n": message.get("n")}
+        reply: dict[str, Any] = {"n": message.get("n")}
+        before, coarse = self._state, bool(message.get("coarse", False))
         try:
             for change in message.get("changes", ()):
-                self.state = state_after(self.stage, self.state, change)
-            coarse = bool(message.get("coarse", False))
+                self._state = state_after(self.stage, self._state, change)
             frame = self.frame(coarse=coarse)
-            reply |= {"frame": frame.facts(), "values": asdict(self.state)}
-            if not coarse:
-                reply["controls"] = self.controls()
+            reply |= {"frame": frame.facts(), "values": asdict(self._state)}
+            reply |= {} if coarse else {"controls": self.controls()}
         except PmgsError as error:
-            self.state = before
+            self._state = before
             return reply | {"error": str(error)}, []
         except Exception as error:  # a page without an answer would wait for ever; it shows this one
-            self.state = before
+            self._state = before
             logger.exception("explorer: request %s failed", message.get("n"))
             return reply | {"error": f"{type(error).__name__}: {first_line(error)}"}, []
         return reply, [frame.data]
+
+    def psnr(self, name: str) -> list[float]:
+        """PSNR in dB of what is shown as `name`, under the present cuts, in every held-out view of the scene."""
+        count = self.stage.scene(self.state.scene).example.target.count
+        return [target_psnr(self.stage, self.state, name, target) for target in range(count)]
 
     def controls(self) -> dict[str, Any]:
         """What a page needs to know to draw the controls: names to choose from, and ends of the sliders."""

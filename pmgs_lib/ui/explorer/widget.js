@@ -87,7 +87,7 @@ function pump(model, p, shown) {
   const lost = () => { gone = true; inFlight = 0; p.root.dataset.kernel = "gone"; trouble("The kernel of this explorer is gone. Run its cell again for a new one."); };
   const answered = () => { inFlight = Math.max(inFlight - 1, 0); go(); };
   const receive = (reply, buffers) => {
-    if (!("n" in reply)) return;
+    if (reply.changed) { ask(null, false); return; }
     if (reply.error) { trouble(reply.error); p.root.dataset.errors = Number(p.root.dataset.errors ?? 0) + 1; answered(); return; }
     if (p.error.textContent) trouble("");
     if (reply.n < newest) { answered(); return; }

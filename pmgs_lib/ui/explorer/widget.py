@@ -21,6 +21,10 @@ class ExplorerWidget(anywidget.AnyWidget):
         self._explorer = explorer
         self.on_msg(self._serve)
 
+    def tell(self) -> None:
+        """The state was set from a cell: pages ask for its picture."""
+        self.send({"changed": True})
+
     def _serve(self, _widget: Any, message: Any, _buffers: Any) -> None:
         reply, buffers = self._explorer.answer(message if isinstance(message, dict) else {})
         self.send(reply, buffers=buffers)
