@@ -25,6 +25,9 @@ NAMES = {
     "plot_growth": "pmgs_lib.ui.timing_plots",
     "plot_seed_means": "pmgs_lib.ui.statistics_plots",
     "plot_paired_differences": "pmgs_lib.ui.statistics_plots",
+    "view_3d": "pmgs_lib.ui.viewer",
+    "View3D": "pmgs_lib.ui.viewer",
+    "ViewSettings": "pmgs_lib.ui.viewer",
 }
 
 register_displays()  # does nothing outside IPython
