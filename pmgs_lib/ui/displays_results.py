@@ -16,7 +16,6 @@ from pmgs_lib.ui import displays_parts as parts
 
 MOST_FIGURES, MOST_ROWS = 4, 40
 DIGEST = 12  # characters of a digest that are shown
-SHOWN_METRICS = ("psnr", "ssim", "lpips", "abs_rel", "rmse_m", "delta1", "overall_m")
 
 
 def record_text(record: Any) -> str:
@@ -85,23 +84,24 @@ def evaluation_text(result: Any) -> str:
     reason = result.settings.not_comparable
     lines = [f"not comparable: {reason}"] if reason else []
     for split, means in result.means.items():
-        told = [f"{label} {text}" for label, text in _means(means).items() if text != "n/a"]
+        told = [f"{label} {text}" for label, text in _said(means).items()]
         lines.append(f"{split}: {', '.join(told) or 'no value'}")
     return "\n".join([f"EvaluationResult {_head(result)}", *(f"  {parts.shortened(line)}" for line in lines)])
 
 
 def evaluation_html(result: Any) -> str:
     """A row a split, a column a metric; what is missing with its reasons, and why scenes were left out."""
-    rows = [(split, *_means(means).values()) for split, means in result.means.items()]
+    said = {split: _said(means) for split, means in result.means.items()}
+    labels = list(dict.fromkeys(label for means in said.values() for label in means))
+    rows = [(split, *(means.get(label, "n/a") for label in labels)) for split, means in said.items()]
     notes = [f"NOT COMPARABLE: {result.settings.not_comparable}"] if result.settings.not_comparable else []
     notes += [f"{metric}: {reason} ({parts.count_text(count, 'scene')})"
               for metric, reasons in result.missing.items() for reason, count in reasons.items()]  # fmt: skip
     notes += [f"skipped {scene}: {reason}" for scene, reason in result.ledger.skipped.items()]
     rest = len(notes) - MOST_ROWS
     notes = [*notes[:MOST_ROWS], *([f"and {rest} more"] if rest > 0 else [])]
-    table = parts.table_html(rows, ("targets", *_means({})))
     told = "".join(parts.line_html(parts.shortened(note), quiet=True) for note in notes)
-    return parts.title_html("Evaluation", _head(result)) + table + told
+    return parts.title_html("Evaluation", _head(result)) + parts.table_html(rows, ("targets", *labels)) + told
 
 
 def _head(result: Any) -> str:
@@ -114,18 +114,15 @@ def _head(result: Any) -> str:
     )
 
 
-def _means(means: Mapping[str, float | None]) -> dict[str, str]:
-    """Label with unit -> value in the decimals of its metric, or n/a."""
+def _said(means: Mapping[str, float | None]) -> dict[str, str]:
+    """Label with unit -> value in the decimals of its metric, for those that have one."""
     from pmgs_lib.evaluation.metrics import METRICS  # brings scikit-image, which a display alone should not
 
-    infos = {name: METRICS[name] for name in SHOWN_METRICS}
-    labels = {name: f"{info.label}{f' [{info.unit}]' if info.unit else ''}" for name, info in infos.items()}
-    return {labels[name]: number_text(means.get(name), info.digits) for name, info in infos.items()}
-
-
-def number_text(value: float | None, digits: int) -> str:
-    """A number with its decimals; n/a for none."""
-    return "n/a" if value is None else "infinite" if math.isinf(value) else f"{value:.{digits}f}"
+    return {
+        f"{info.label}{f' [{info.unit}]' if info.unit else ''}": f"{means[name]:.{info.digits}f}"
+        for name, info in METRICS.items()
+        if means.get(name) is not None
+    }
 
 
 def paired_text(test: Any) -> str:
