@@ -2,12 +2,13 @@
 
 One vertex a Gaussian, float32: x y z, nx ny nz (zero), f_dc_* and f_rest_* (harmonics, f_rest channel by channel),
 opacity (logit), scale_* (natural logarithm of the standard deviation), rot_* (quaternion wxyz). World units and axes
-stay as they are. Both ways work on one part of the rows after the other, so that beside the Gaussians themselves only
-a few megabytes are held.
+stay as they are. Beside the Gaussians themselves only a few megabytes are held: writing works on one part of the rows
+after the other, reading moves each number once from the mapped file to its place.
 """
 
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from plyfile import PlyData, PlyParseError
 
 from pmgs_lib.data.files import replaced_atomically
 from pmgs_lib.errors import DataError, first_line
+from pmgs_lib.export.ply_kernels import fill_gaussians
 from pmgs_lib.export.splat_values import CHUNK_ROWS, numpy_of, require_writable, unit_quaternions
 from pmgs_lib.gaussians import Gaussians
 from pmgs_lib.geometry.harmonics import MAX_DEGREE
@@ -59,25 +61,20 @@ def read_ply(path: str | os.PathLike[str]) -> Gaussians:
     # Harmonics coefficient by coefficient, as `Gaussians` hold them; the file has f_rest channel by channel.
     rest = [f"f_rest_{c * (coefficients - 1) + k}" for k in range(coefficients - 1) for c in range(3)]
     names = (*POSITION, *CONSTANT, *rest, "opacity", *SCALE, *ROTATION)
-    made = Gaussians(
-        means=torch.empty(count, 3),
-        scales=torch.empty(count, 3),
-        quaternions=torch.empty(count, 4),
-        opacities=torch.empty(count),
-        harmonics=torch.empty(count, coefficients, 3),
-    )
-    with np.errstate(over="ignore"):  # a double too large for float32 becomes infinite, which is refused
-        for start in range(0, count, CHUNK_ROWS):
-            rows = _part(table, names, start)
-            _require_finite(path, table[list(names)], rows)
-            _fill(Gaussians(*(tensor[start : start + CHUNK_ROWS] for tensor in vars(made).values())), rows)
-    made.scales.exp_()
-    made.opacities.sigmoid_()
-    if not bool(made.scales.isfinite().all()):
+    # The pages of new arrays are touched once, by the kernel: half of the time goes into them.
+    shapes = ((count, 3), (count, 3), (count, 4), (count,), (count, coefficients, 3))
+    arrays = [np.empty(shape, np.float32) for shape in shapes]
+    faults = np.zeros(3, np.int64)
+    for start, rows, places in _parts(table, names):
+        faults += fill_gaussians(rows, places, *(array[start : start + len(rows)] for array in arrays))
+    not_finite, too_large, no_rotation = faults
+    if not_finite:
+        raise DataError(f"{path}: {_what_is_not_finite(table, names)}; export it again")
+    if too_large:
         raise DataError(f"{path}: a scale_* is too large to be a logarithm; the file may hold plain scales")
-    if not bool(made.quaternions.any(dim=-1).all()):
+    if no_rotation:
         raise DataError(f"{path}: a quaternion rot_* has length zero, expected a rotation; export the scene again")
-    return made
+    return Gaussians(*map(torch.from_numpy, arrays))
 
 
 def _rest_names(count: int) -> tuple[str, ...]:
@@ -106,23 +103,16 @@ def _rows(values: dict[str, np.ndarray]) -> np.ndarray:
     return rows
 
 
-def _fill(part: Gaussians, rows: np.ndarray) -> None:
-    """Copy rows (in the order of `read_ply`) to where they belong; logits and logarithms stay what they are."""
-    table, last = torch.from_numpy(rows), rows.shape[1] - 8
-    part.means.copy_(table[:, :3])
-    part.harmonics.flatten(1).copy_(table[:, 3:last])
-    part.opacities.copy_(table[:, last])
-    part.scales.copy_(table[:, last + 1 : last + 4])
-    part.quaternions.copy_(table[:, last + 4 :])
-
-
-def _part(table: np.ndarray, names: tuple[str, ...], start: int) -> np.ndarray:
-    """Values of these properties (gaussian, property) in the next rows."""
-    rows = table[start : start + CHUNK_ROWS]
+def _parts(table: np.ndarray, names: tuple[str, ...]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Parts of the table as plain float32 (gaussian, property): first row, the rows, columns of `names` in them."""
     if {table.dtype[name] for name in table.dtype.names} == {np.dtype("<f4")}:  # nearly all files: one plain table
-        places = [table.dtype.names.index(name) for name in names]
-        return np.ascontiguousarray(rows).view("<f4").reshape(len(rows), -1).take(places, axis=1)
-    return structured_to_unstructured(rows[list(names)], dtype=np.float32)
+        places = np.array([table.dtype.names.index(name) for name in names])
+        yield 0, np.ascontiguousarray(table).view("<f4").reshape(len(table), len(table.dtype)), places
+        return
+    for start in range(0, len(table), CHUNK_ROWS):
+        part = table[start : start + CHUNK_ROWS][list(names)]
+        with np.errstate(over="ignore"):  # a double too large for float32 becomes infinite, which is refused
+            yield start, structured_to_unstructured(part, dtype=np.float32), np.arange(len(names))
 
 
 def _read_vertices(path: Path) -> np.ndarray:
@@ -167,11 +157,11 @@ def _degree_of_properties(path: str | os.PathLike[str], layout: np.dtype) -> int
     return REST_COUNTS[len(rest)]
 
 
-def _require_finite(path: str | os.PathLike[str], columns: np.ndarray, rows: np.ndarray) -> None:
-    finite = np.isfinite(rows)
-    if not finite.all():
-        name = columns.dtype.names[int(np.argmin(finite.all(axis=0)))]
-        bad = int(np.count_nonzero(~np.isfinite(columns[name].astype(np.float32))))
-        raise DataError(
-            f"{path}: property {name} is NaN or infinite in {bad} of {len(columns)} vertices; export it again"
-        )
+def _what_is_not_finite(table: np.ndarray, names: tuple[str, ...]) -> str:
+    """The first property that holds NaN or infinity as float32, and in how many vertices."""
+    for name in names:
+        with np.errstate(over="ignore"):
+            bad = int(np.count_nonzero(~np.isfinite(table[name].astype(np.float32))))
+        if bad:
+            return f"property {name} is NaN or infinite in {bad} of {len(table)} vertices"
+    raise AssertionError(f"numbers of {len(table)} vertices were found to be not finite, and now all are")

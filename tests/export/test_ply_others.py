@@ -1,5 +1,6 @@
 """PLY files of other programs: gsplat's exporter, other orders and properties, and the speed beside plyfile."""
 
+import statistics
 import time
 
 import numpy as np
@@ -110,6 +111,20 @@ def seconds(call) -> float:
     return time.perf_counter() - started
 
 
+@pytest.mark.parametrize("column", ["f_rest_0", "rot_3", "scale_0", "opacity", "z", "f_dc_1"])
+@pytest.mark.parametrize("kind", ["<f4", "<f8"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_no_number_of_a_file_escapes_the_check(column, kind, value, tmp_path):
+    path = tmp_path / "scene.ply"
+    write_ply(path, scene(1))
+    rewritten(path, lambda fields: [(name, kind) for name, _ in fields])
+    ply = PlyData.read(str(path), mmap=False)
+    ply["vertex"][column][[4, 11]] = value
+    ply.write(str(path))
+    with pytest.raises(DataError, match=f"property {column} is NaN or infinite in 2 of 50 vertices"):
+        read_ply(path)
+
+
 @pytest.mark.prove
 @pytest.mark.timing
 def test_a_million_gaussians_take_no_longer_than_plyfile(tmp_path, record_property):
@@ -138,8 +153,14 @@ def test_a_million_gaussians_take_no_longer_than_plyfile(tmp_path, record_proper
         "read": lambda: read_ply(path),
         "read_plyfile": read_with_plyfile,
     }
-    found = {name: min(seconds(call) for _ in range(3)) for name, call in calls.items()}
-    for name, value in found.items():
+    for call in calls.values():  # the kernel is compiled, the files are in memory
+        call()
+    rounds = [{name: seconds(call) for name, call in calls.items()} for _ in range(5)]  # side by side in time
+    found = {name: statistics.median(each[name] for each in rounds) for name in calls}
+    ratios = {
+        way: statistics.median(each[way] / each[f"{way}_plyfile"] for each in rounds) for way in ("write", "read")
+    }
+    for name, value in (found | {f"{way}_ratio": ratio for way, ratio in ratios.items()}).items():
         record_property(name, value)
-    assert found["write"] <= found["write_plyfile"], found
-    assert found["read"] <= found["read_plyfile"], found
+    assert max(found["write"], found["read"]) <= 2, found
+    assert max(ratios.values()) <= 1, (ratios, found)
