@@ -16,8 +16,8 @@ from pmgs_lib.ui.displays_parts import attempt, quiet_note
 
 View = Callable[[Any], str]
 
-# A type: its text and its HTML. A dict's keys are no part of a notebook's code closure: naming a type here does not make
-# every notebook depend on its module.
+# A type: its text and its HTML. Keys of a dict are no part of a notebook's code closure: naming a type here does not
+# make every notebook depend on its module.
 VIEWS_OF_TYPES: dict[str, tuple[View, View]] = {
     "pmgs_lib.cameras.Cameras": (scenes.cameras_text, scenes.cameras_html),
     "pmgs_lib.gaussians.Gaussians": (scenes.gaussians_text, scenes.gaussians_html),
