@@ -18,7 +18,7 @@ from pmgs_lib.gaussians import Gaussians
 from pmgs_lib.suite.recorder import FOLDER_VARIABLE
 from pmgs_lib.ui import style
 from pmgs_lib.ui.viewer_picture import draw_picture, starting_camera
-from pmgs_lib.ui.viewer_scene import PointCloud, Scene3D, build_page, camera_set, every_nth, thinned
+from pmgs_lib.ui.viewer_scene import PointCloud, Scene3D, build_page, camera_set, every_nth, thinned, viser_splats
 from pmgs_lib.views import Views
 
 ASPECT = 16 / 9  # width over height of the picture
@@ -67,9 +67,8 @@ class View3D:
         parts = [f"{summary(self.scene)}."]
         if not self.embed:
             return " ".join([*parts, left_out])
-        degree = 0 if self.scene.gaussians is None else self.scene.gaussians.degree
-        if degree > 0:
-            parts.append(f"Harmonics of degree {degree}: viser draws one colour, here as seen from the start.")
+        if self.scene.gaussians is not None:
+            parts += _differences(self.scene.gaussians, self.scene)
         parts.append(f"{HELP} Adds {len(self.page.encode()) / 1e6:.1f} MB to a saved notebook.")
         return " ".join(parts)
 
@@ -125,6 +124,7 @@ def view_3d(
         hidden=frozenset(hidden),
         start=start,
         focus_m=focus_m,
+        height_px=settings.height_px,
     )
     picture = draw_picture(scene, gaussians, settings.height_px, round(ASPECT * settings.height_px))
     return View3D(scene, picture, someone_looks() if embed is None else embed, settings.height_px)
@@ -142,6 +142,19 @@ def summary(scene: Scene3D) -> str:
     parts += [f"{name}: {len(each.cameras.world_from_camera)} cameras" for name, each in scene.cameras.items()]
     hidden = f"; hidden at first: {', '.join(sorted(scene.hidden))}" if scene.hidden else ""
     return "; ".join(parts) + hidden
+
+
+def _differences(gaussians: Gaussians, scene: Scene3D) -> list[str]:
+    """What viser draws otherwise than the library does, a sentence each."""
+    told = []
+    if gaussians.degree > 0:
+        told.append(f"Harmonics of degree {gaussians.degree}: viser draws one colour, here as seen from the start.")
+    if gaussians.count < scene.total:
+        told.append("Those that stay are enlarged to cover for those left out.")
+    blurred = viser_splats(gaussians, scene.start, scene.height_px).blurred
+    if blurred:
+        told.append(f"{blurred:,} small ones are blurred to the half pixel below which viser draws nothing.")
+    return told
 
 
 def _count(shown: int, total: int) -> str:

@@ -21,7 +21,7 @@ from pmgs_lib.ui.viewer_scene import FRUSTUM_SHARE, POINT_SHARE, CameraSet, Poin
 STEP_BACK = 0.3  # of the distance to what is looked at: far enough to see the cameras themselves
 AROUND = 2.2  # distance of a start without cameras, in radii that hold 80 % of the points
 PLAIN_FOCAL = 1.1  # normalised focal length of a start without cameras, of the height
-WHITE = (1.0, 1.0, 1.0)  # viser's own background
+BACKGROUND = (20 / 255, 20 / 255, 20 / 255)  # viser's own in its dark look
 OPAQUE = 0.99
 
 
@@ -67,11 +67,11 @@ def draw_picture(scene: Scene3D, gaussians: Gaussians | None, height: int, width
         for name, cloud in scene.clouds.items()
         if name not in scene.hidden and len(cloud.points)
     ]
-    color = torch.ones(3, height, width)
+    color = torch.tensor(BACKGROUND)[:, None, None].expand(3, height, width)
     if parts:
         everything = Gaussians.concatenate([part.to(torch.float32) for part in parts])
         with torch.no_grad():
-            color = rasterize(everything, scene.start.to(device), height, width, background=WHITE).color
+            color = rasterize(everything, scene.start.to(device), height, width, background=BACKGROUND).color
     picture = Image.fromarray(image_to_uint8(color))
     pencil = ImageDraw.Draw(picture)
     for name, shown in scene.cameras.items():

@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +19,14 @@ from pmgs_lib.export.images import image_to_uint8
 from pmgs_lib.gaussians import Gaussians
 from pmgs_lib.geometry.harmonics import evaluate_harmonics
 from pmgs_lib.geometry.pose import matrix_to_quaternion
+from pmgs_lib.rasterizers.base import LOW_PASS
 from pmgs_lib.views import Views
 
 THUMBNAIL_WIDTH = 160  # pixels of a picture on its frustum
-FRUSTUM_SHARE, POINT_SHARE, LINE_SHARE = 0.08, 0.003, 0.0015  # sizes, of the distance to what is looked at
+FRUSTUM_SHARE, POINT_SHARE, LINE_SHARE = 0.08, 0.003, 0.0008  # sizes, of the distance to what is looked at
+# viser 1.1 drops a Gaussian where opacity times the determinant of its 2D covariance (pixels) is under 0.25.
+LEAST_FOOTPRINT = 0.4  # above it, so that they stay when one turns or steps back a little
+MOST_BLUR = 1.0  # pixels squared; fainter ones that lack more may vanish
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Scene3D:
     """All that is shown. `total` is the number of Gaussians before some were left out; names in `hidden` start unseen.
 
     start: the camera that the viewer begins with; focus_m: the distance along its axis of the point that it turns
-    about, in world units.
+    about, in world units. height_px: of the viewer.
     """
 
     gaussians: Gaussians | None
@@ -66,6 +70,7 @@ class Scene3D:
     hidden: frozenset[str]
     start: Cameras
     focus_m: float
+    height_px: int
 
     @property
     def focus(self) -> Float[Tensor, "3"]:
@@ -142,7 +147,7 @@ def build_page(scene: Scene3D) -> str:
             ) from error
         try:
             _fill(server, scene)
-            return server.scene.as_html()
+            return server.scene.as_html(dark_mode=True)  # models learn on black: gaps stand out less
         finally:
             server.stop()
 
@@ -154,8 +159,9 @@ def _fill(server: Any, scene: Scene3D) -> None:
     server.initial_camera.look_at = scene.focus.double().numpy()
     server.initial_camera.fov = _vertical_fov(scene.start)
     if scene.gaussians is not None and scene.gaussians.count:
-        values = splat_values(scene.gaussians, scene.start.centers)
-        server.scene.add_gaussian_splats("/gaussians", *values, visible="gaussians" not in scene.hidden)
+        splats = viser_splats(scene.gaussians, scene.start, scene.height_px)
+        shown = "gaussians" not in scene.hidden
+        server.scene.add_gaussian_splats("/gaussians", *splats.arrays, scale=splats.unit_m, visible=shown)
     for name, cloud in scene.clouds.items():
         server.scene.add_point_cloud(
             f"/{name}",
@@ -171,14 +177,48 @@ def _fill(server: Any, scene: Scene3D) -> None:
         _add_frusta(server, name, shown, scene)
 
 
-def splat_values(gaussians: Gaussians, seen_from: Float[Tensor, "3"]) -> tuple[np.ndarray, ...]:
-    """Centres, covariances, colours in [0, 1] as seen from a world point, and opacities, as viser takes them."""
+class Splats(NamedTuple):
+    """Gaussians as viser takes them: lengths in units of `unit_m`, one colour each; `blurred` of them are enlarged."""
+
+    centers: Float[np.ndarray, "gaussian 3"]
+    covariances: Float[np.ndarray, "gaussian 3 3"]
+    colors: Float[np.ndarray, "gaussian 3"]
+    opacities: Float[np.ndarray, "gaussian 1"]
+    unit_m: float
+    blurred: int
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        return self[:4]
+
+
+def viser_splats(gaussians: Gaussians, start: Cameras, height_px: int) -> Splats:
+    """Gaussians in float32, with the colours in [0, 1] that they have from `start`.
+
+    viser draws no Gaussian whose footprint times opacity is under a threshold, so sheets of pixel-sized ones would have
+    holes: those below it in a picture of `height_px` from the distance of `start` get the least round blur that
+    lifts them over it. viser stores covariances as half floats: the unit is chosen so that they do not underflow.
+    """
     plain = gaussians.to("cpu", torch.float32)
-    directions = torch.nn.functional.normalize(plain.means - seen_from.to(plain.means), dim=-1)
-    colors = evaluate_harmonics(plain.harmonics, directions).clamp(0, 1)
-    return tuple(
-        value.detach().numpy() for value in (plain.means, plain.covariances(), colors, plain.opacities[:, None])
-    )
+    offsets = plain.means - start.centers
+    colors = evaluate_harmonics(plain.harmonics, torch.nn.functional.normalize(offsets, dim=-1)).clamp(0, 1)
+    pixel_m = offsets.norm(dim=-1) / (start.intrinsics[1, 1] * height_px)
+    blur = _missing_blur(plain, start, pixel_m)
+    covariances = plain.covariances() + torch.diag_embed((blur * pixel_m.square())[:, None].expand(-1, 3))
+    unit_m = max(covariances.diagonal(dim1=-2, dim2=-1).amax(dim=-1).median().sqrt().item(), 1e-12)
+    values = (plain.means / unit_m, covariances / unit_m**2, colors, plain.opacities[:, None])
+    return Splats(*(value.numpy() for value in values), unit_m, int((blur > 0).sum()))
+
+
+def _missing_blur(gaussians: Gaussians, start: Cameras, pixel_m: Float[Tensor, " gaussian"]) -> Tensor:
+    """Variance in pixels squared that each lacks to be drawn by viser, at most MOST_BLUR."""
+    rotation = start.world_from_camera[:3, :3].to(gaussians.means)
+    local = (rotation.T @ gaussians.covariances() @ rotation)[:, :2, :2] / pixel_m.square()[:, None, None]
+    x, y, mixed = local[:, 0, 0] + LOW_PASS, local[:, 1, 1] + LOW_PASS, local[:, 0, 1]
+    wanted = LEAST_FOOTPRINT / gaussians.opacities.clamp(min=1e-6)
+    # (x + b)(y + b) - mixed² = wanted, solved for b.
+    root = ((x + y).square() - 4 * (x * y - mixed.square() - wanted)).clamp(min=0).sqrt()
+    return ((root - x - y) / 2).clamp(0, MOST_BLUR)
 
 
 def _add_frusta(server: Any, name: str, shown: CameraSet, scene: Scene3D) -> None:
