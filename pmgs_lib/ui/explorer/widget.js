@@ -65,12 +65,13 @@ function build(el) {
 function pump(model, p, shown) {
   let number = 0, newest = 0, inFlight = 0, pending = null, askedAt = 0, gone = false;
   const trouble = (text) => { p.error.textContent = text; };
-  const go = () => {
+  const send = () => {
     if (gone || !pending || inFlight >= MOST_IN_FLIGHT) return;
     const message = { n: ++number, coarse: pending.coarse, changes: pending.changes };
     pending = null; inFlight += 1; askedAt = Date.now();
     try { model.send(message); } catch (error) { lost(); }
   };
+  const go = () => { send(); p.root.dataset.waiting = inFlight + (pending ? 1 : 0); };
   const merged = (changes, change) => {
     const last = changes.at(-1);
     if (change.kind === "set") return [...changes.filter((c) => c.kind !== "set" || c.name !== change.name), change];
