@@ -9,6 +9,7 @@ import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
+pytest.register_assert_rewrite("explorer_page", "notebook_page")
 SCREENSHOTS = HERE.parents[1] / ".cache" / "screenshots"  # git-ignored: kept to be looked at
 
 
@@ -39,7 +40,7 @@ def browser(laboratory, tmp_path_factory):
     assert outside(addresses) == []
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def opened(browser, laboratory) -> Callable[[str], AbstractContextManager]:
     """`with opened(name) as notebook`: a tab with a kernel of its own. Left quietly, both are ended."""
     from notebook_page import NotebookPage
@@ -50,8 +51,10 @@ def opened(browser, laboratory) -> Callable[[str], AbstractContextManager]:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         try:
             notebook = NotebookPage(context.new_page(), laboratory, name, SCREENSHOTS)
-            yield notebook
-            notebook.screenshot("end")
+            try:
+                yield notebook
+            finally:
+                notebook.screenshot("end")
             notebook.check_quiet()
         finally:
             context.close()

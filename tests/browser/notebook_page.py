@@ -1,5 +1,6 @@
 """One notebook in JupyterLab as a user has it: run, look, drag, reload, and what the browser said meanwhile."""
 
+import base64
 import re
 import time
 from collections.abc import Callable
@@ -78,9 +79,11 @@ class NotebookPage:
         self.page.wait_for_selector(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook .jp-CodeCell")
         self.page.wait_for_function(READY)
 
-    def execute(self, command: str, patience_s: float = OPEN_S) -> None:
-        """One of JupyterLab's commands, to its end."""
+    def execute(self, command: str, patience_s: float = OPEN_S, *, dialog: str = "") -> None:
+        """One of JupyterLab's commands, to its end; its question is answered by the button named `dialog`."""
         self.page.evaluate(START, command)
+        if dialog:
+            self.page.locator(".jp-Dialog").get_by_role("button", name=dialog, exact=True).click()
         self.page.wait_for_function("window.finished !== false", timeout=1000 * patience_s)
         assert self.page.evaluate("window.finished") is True, (command, self.page.evaluate("window.finished"))
 
@@ -142,8 +145,13 @@ def pixels(image: Locator) -> str:
     return image.evaluate(PIXELS)
 
 
-def picture(element: Locator) -> Image.Image:
-    """What is on the screen there."""
+def decoded(shown: str) -> Image.Image:
+    """Such a text as a picture."""
+    return Image.open(BytesIO(base64.b64decode(shown.partition(",")[2]))).convert("RGB")
+
+
+def on_screen(element: Locator) -> Image.Image:
+    """What is seen at the place of an element, whatever draws it."""
     return Image.open(BytesIO(element.screenshot())).convert("RGB")
 
 
