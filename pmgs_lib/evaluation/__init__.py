@@ -31,7 +31,12 @@ NAMES = {
     "paired_tests": "pmgs_lib.evaluation.statistics",
     "scene_values": "pmgs_lib.evaluation.statistics",
     "seed_scores": "pmgs_lib.evaluation.statistics",
+    "over_seeds": "pmgs_lib.evaluation.seeds",
+    "difference_over_seeds": "pmgs_lib.evaluation.seeds",
     "statement": "pmgs_lib.evaluation.statements",
+    "count_sentence": "pmgs_lib.evaluation.statements",
+    "pairing_sentence": "pmgs_lib.evaluation.statements",
+    "seed_sentence": "pmgs_lib.evaluation.statements",
 }
 
 METHODS = {

@@ -1,10 +1,11 @@
-"""What a paired test lets one say about a method, in a sentence for a report."""
+"""What paired tests and intervals over seeds let one say about a method, in sentences for a report."""
 
 import math
 from dataclasses import dataclass
 from typing import Literal
 
-from pmgs_lib.evaluation.statistics import LEVEL, PairedTest, scenes_needed
+from pmgs_lib.evaluation.metrics import MetricInfo
+from pmgs_lib.evaluation.statistics import LEVEL, Interval, PairedTest, metric_info, scenes_needed
 
 Verdict = Literal["helps", "hurts", "no difference shown"]
 
@@ -25,16 +26,46 @@ def statement(test: PairedTest, method: str, baseline: str) -> Statement:
     """
     label = test.info.label
     if not _is_shown(test):
-        text = f"no difference shown in {label} between {method} and {baseline}: {_evidence(test, 'better')}"
+        text = f"No difference shown in {label} between {method} and {baseline}: {_evidence(test, 'better')}"
         return Statement("no difference shown", text)
     if (test.interval.mean > 0) == (test.info.better == "higher"):
         return Statement("helps", f"{method} helps {label}: {_evidence(test, 'better')}")
     return Statement("hurts", f"{method} hurts {label}: {_evidence(test, 'worse')}")
 
 
+def count_sentence(test: PairedTest, method: str) -> str:
+    """In how many scenes the method is better: "With PM-Loss, Overall is better in none of the 6 scenes"."""
+    count, tied = len(test.scenes), f", {test.tied} tied" if test.tied else ""
+    where = {0: f"none of the {count}", count: f"all {count}"}.get(test.better, f"{test.better} of the {count}")
+    return f"With {method}, {test.info.label} is better in {where} scenes{tied}."
+
+
+def pairing_sentence(test: PairedTest, method: str, baseline: str, seeds: int) -> str:
+    """What the test pairs, and its n. seeds: trainings of each method."""
+    value = f"the mean over its {seeds} trainings" if seeds > 1 else "one training"
+    rest = ", however many trainings" if seeds > 1 else ""
+    return f"Paired scene by scene, {method} minus {baseline}, each {value}; n = {len(test.scenes)} scenes{rest}."
+
+
+def seed_sentence(metric: str, difference: Interval, method: str, baseline: str) -> str:
+    """What other trainings would show. difference: of `evaluation.seeds.difference_over_seeds`."""
+    info, count = metric_info(metric), len(difference.values)
+    signs = {value > 0 for value in difference.values}
+    agree = f"all {count} have one sign" if len(signs) == 1 else "they differ in sign"
+    sure = "does not hold zero" if not difference.holds_zero else "holds zero: other seeds may turn its sign"
+    return (
+        f"Over {count} pairs of trainings with one seed each, {method} minus {baseline} in {info.label} is "
+        f"{_difference(difference, info)} ({100 * difference.level:g} % interval, Student's t, n = {count}); {agree}, "
+        f"and the interval {sure}."
+    )
+
+
 def difference_text(test: PairedTest) -> str:
     """Mean difference with its interval: "+0.12 dB [+0.03, +0.21]"."""
-    interval, info = test.interval, test.info
+    return _difference(test.interval, test.info)
+
+
+def _difference(interval: Interval, info: MetricInfo) -> str:
     size = max(abs(interval.mean), interval.high - interval.low)
     # Small effects need more decimals than scores do, or they would all read 0.00.
     digits = max(info.digits, 1 - math.floor(math.log10(size))) if size > 0 else info.digits

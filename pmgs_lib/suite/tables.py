@@ -1,151 +1,26 @@
 """Tables of results: methods as rows, metrics as columns, controls apart, each number a link to the run it is from."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
-from typing import Any
 from urllib.parse import urlsplit
 
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.evaluation.metrics import METRICS
-from pmgs_lib.evaluation.results import TARGET_METRICS
+from pmgs_lib.suite.result_rows import ARROWS, COLUMNS, NOT_COMPARABLE, Column, ResultRow, label_of
 
-ARROWS = {"higher": "↑", "lower": "↓"}
-SPLITS = {"overall": "all", "inside": "inside", "outside": "outside", "at_context": "at context"}
-NOT_COMPARABLE = "NOT COMPARABLE"
-NAMED = 6  # scenes that a note names
+__all__ = ["ARROWS", "COLUMNS", "NOT_COMPARABLE", "Column", "ResultRow", "ResultsTable", "label_of", "results_table"]
 MISSING = "n/a"
+SPREAD_NOTE = "±: half of the 95 % interval of a mean over seeds (Student's t)"
 
 # Styles stand in the cells: a rendered report needs no style sheet, and a cautious notebook viewer strips those.
 SCROLLING = "overflow-x:auto"  # of the box around a table: a narrow window scrolls the table, not the page
 TABLE = "border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums;margin:0.5em 0"
-HEAD = "text-align:right;padding:4px 10px;border-bottom:1.5px solid #222;font-weight:600;white-space:nowrap"
-CELL = "text-align:right;padding:4px 10px;border:none;white-space:nowrap"
+HEAD = "text-align:right;padding:4px 8px;border-bottom:1.5px solid #222;font-weight:600;white-space:nowrap"
+CELL = "text-align:right;padding:4px 8px;border:none;white-space:nowrap"
 LEFT = ";text-align:left"
 RULE = ";border-top:1.5px solid #b5b5b5"
 QUIET = "color:#5f5f5f;font-size:12px;font-weight:400"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metric on a split of the targets: "overall", "inside" or "outside" the input views' span, or "at_context"."""
-
-    metric: str
-    split: str = "overall"
-
-    def __post_init__(self) -> None:
-        if self.metric not in METRICS or self.split not in SPLITS:
-            raise ParameterError(
-                f"Column: metric {self.metric!r} on {self.split!r}, expected one of {', '.join(METRICS)} "
-                f"on one of {', '.join(SPLITS)}"
-            )
-
-    @property
-    def heading(self) -> tuple[str, str]:
-        """Name with its arrow, and what qualifies it: unit and split."""
-        info = METRICS[self.metric]
-        split = SPLITS[self.split] if self.metric in TARGET_METRICS else ""
-        return f"{info.label} {ARROWS[info.better]}", ", ".join(part for part in (info.unit, split) if part)
-
-
-COLUMNS = (
-    *(Column("psnr", split) for split in ("overall", "inside", "outside")),
-    *(Column(metric) for metric in ("ssim", "lpips", "abs_rel", "rmse_m", "delta1")),
-    *(Column(metric) for metric in ("accuracy_m", "completeness_m", "overall_m")),
-)
-
-
-@dataclass(frozen=True)
-class ResultRow:
-    """One method of a table. `means` maps a split to metrics, as in `metrics.json`; `missing` says why one is absent.
-
-    `href` is where the executed notebook lies, relative to the page. `trained_steps` None: nothing was trained.
-    `notes` are sentences for the reader, e.g. about skipped scenes. not_comparable: why the row's numbers may not stand
-    beside the others; such a row says so under its name and is never the best. cell: RUN:METHOD, from which each number
-    gets the name that `pmgs why` takes (`data-cell`, and the tool tip).
-    """
-
-    method: str
-    means: Mapping[str, Mapping[str, float | None]]
-    control: bool = False
-    trained_steps: int | None = None
-    href: str | None = None
-    missing: Mapping[str, str] = field(default_factory=dict)
-    notes: Sequence[str] = ()
-    not_comparable: str | None = None
-    cell: str | None = None
-
-    @classmethod
-    def from_metrics(
-        cls,
-        metrics: Mapping[str, Any],
-        *,
-        method: str | None = None,
-        href: str | None = None,
-        trained_steps: int | None = None,
-        run: str | None = None,
-    ) -> "ResultRow":
-        """A row from what `EvaluationResult.to_json` gives; metrics of few scenes and skipped scenes become notes.
-        run: the id of the run that it is from, for `pmgs why`.
-        """
-        ledger, missing = metrics["ledger"], metrics["missing"]
-        means = metrics["means"]["overall"]
-        partly = {name: reasons for name, reasons in missing.items() if means.get(name) is not None}
-        absent = {name: "; ".join(reasons) for name, reasons in missing.items()}
-        skipped = _by_reason(ledger["skipped"])
-        if ledger["scored"]:
-            notes = [f"{len(ledger['scored'])} of {ledger['listed']} scenes scored"] if skipped else []
-            notes += [f"skipped {_named(scenes)}: {reason}" for reason, scenes in skipped.items()]
-            notes += [f"{METRICS[name].label} without {_reasons(reasons)}" for name, reasons in partly.items()]
-        else:  # the whole row is missing: said once in each cell instead of once a scene
-            notes, absent = [], dict.fromkeys(METRICS, "; ".join(skipped))
-        not_comparable = metrics.get("settings", {}).get("not_comparable")
-        if not_comparable is not None:
-            notes = [f"{NOT_COMPARABLE}: {not_comparable}", *notes]
-        return cls(
-            method=metrics["method"] if method is None else method,
-            means=metrics["means"],
-            control=metrics["control"],
-            trained_steps=trained_steps,
-            href=href,
-            missing=absent,
-            notes=tuple(notes),
-            not_comparable=not_comparable,
-            cell=None if run is None else f"{run}:{metrics['method']}",
-        )
-
-    def value(self, column: Column) -> float | None:
-        value = self.means.get(column.split, {}).get(column.metric)
-        return None if value is None else float(value)
-
-    @property
-    def training(self) -> str:
-        """What the reader must know about training: "control", "trained for N steps", or nothing."""
-        if self.control:
-            return "control"
-        return "" if self.trained_steps is None else f"trained for {self.trained_steps:,} steps"
-
-    @property
-    def remark(self) -> str:
-        """What stands under the method's name."""
-        return ", ".join(part for part in (NOT_COMPARABLE if self.not_comparable else "", self.training) if part)
-
-
-def _by_reason(skipped: Sequence[Mapping[str, str]]) -> dict[str, list[str]]:
-    """Skipped scenes of a ledger under the reason they share."""
-    scenes: dict[str, list[str]] = {}
-    for entry in skipped:
-        scenes.setdefault(entry["reason"], []).append(entry["scene"])
-    return scenes
-
-
-def _named(scenes: Sequence[str]) -> str:
-    more = f" and {len(scenes) - NAMED} more" if len(scenes) > NAMED else ""
-    return ", ".join(scenes[:NAMED]) + more
-
-
-def _reasons(reasons: Mapping[str, int]) -> str:
-    return "; ".join(f"{count} scene{'s' if count > 1 else ''}: {reason}" for reason, count in reasons.items())
 
 
 @dataclass(frozen=True)
@@ -221,6 +96,15 @@ def _number(row: ResultRow, column: Column) -> str:
     return MISSING if value is None else f"{value:.{METRICS[column.metric].digits}f}"
 
 
+def _spread(row: ResultRow, column: Column) -> str:
+    half = row.spread(column)
+    return "" if half is None else f"±{half:.{METRICS[column.metric].digits}f}"
+
+
+def _spread_note(rows: Sequence[ResultRow]) -> list[str]:
+    return [SPREAD_NOTE] if any(row.intervals for row in rows) else []
+
+
 def _marks(row: ResultRow, column: Column, footnotes: Sequence[str]) -> str:
     return str(footnotes.index(_reason(row, column)) + 1) if row.value(column) is None else ""
 
@@ -237,7 +121,7 @@ def _html(rows: Sequence[ResultRow], columns: Sequence[Column], footnotes: Seque
         rule = RULE if first_control else ""
         cells = "".join(_cell(row, column, best[column], footnotes, rule) for column in columns)
         lines.append(f"<tr>{_method_cell(row, footnotes, rule)}{cells}</tr>")
-    lines += ["</tbody></table></div>", *_html_footnotes(footnotes)]
+    lines += ["</tbody></table></div>", *_html_footnotes(footnotes, _spread_note(rows))]
     return "\n".join(lines)
 
 
@@ -259,7 +143,9 @@ def _cell(row: ResultRow, column: Column, best: float | None, footnotes: Sequenc
     shown = f"<b>{number}</b>" if is_best else number
     if row.href is not None and not marks:
         shown = f'<a href="{escape(row.href)}" style="color:inherit">{shown}</a>'
-    return f'<td{_why(row, column)} style="{CELL}{rule}">{shown}{f"<sup>{marks}</sup>" if marks else ""}</td>'
+    below = _spread(row, column)
+    spread = f'<br><span style="{QUIET}">{below}</span>' if below else ""
+    return f'<td{_why(row, column)} style="{CELL}{rule}">{shown}{f"<sup>{marks}</sup>" if marks else ""}{spread}</td>'
 
 
 def _why(row: ResultRow, column: Column) -> str:
@@ -270,8 +156,8 @@ def _why(row: ResultRow, column: Column) -> str:
     return f' data-cell="{name}" title="pmgs why &quot;{name}&quot;"'
 
 
-def _html_footnotes(footnotes: Sequence[str]) -> list[str]:
-    notes = [f"<sup>{i}</sup> {escape(note)}" for i, note in enumerate(footnotes, start=1)]
+def _html_footnotes(footnotes: Sequence[str], general: Sequence[str]) -> list[str]:
+    notes = [*map(escape, general), *(f"<sup>{i}</sup> {escape(note)}" for i, note in enumerate(footnotes, start=1))]
     return [f'<p style="{QUIET}">{"<br>".join(notes)}</p>'] if notes else []
 
 
@@ -279,7 +165,9 @@ def _text(rows: Sequence[ResultRow], columns: Sequence[Column], footnotes: Seque
     names, details = zip(*(column.heading for column in columns), strict=True)
     grid = [["method", *names], ["", *details]]
     for row in rows:
-        marked = [(_number(row, column), _marks(row, column, footnotes)) for column in columns]
+        marked = [
+            (f"{_number(row, column)}{_spread(row, column)}", _marks(row, column, footnotes)) for column in columns
+        ]
         label = f"{row.method} ({row.remark})" if row.remark else row.method
         grid.append([label, *(f"{number} [{mark}]" if mark else number for number, mark in marked)])
     lines = _aligned(grid)
@@ -288,7 +176,7 @@ def _text(rows: Sequence[ResultRow], columns: Sequence[Column], footnotes: Seque
     contenders = sum(not row.control for row in rows)
     if 0 < contenders < len(rows):
         body.insert(contenders, rule)
-    notes = [f"[{i}] {note}" for i, note in enumerate(footnotes, start=1)]
+    notes = [*_spread_note(rows), *(f"[{i}] {note}" for i, note in enumerate(footnotes, start=1))]
     return "\n".join([*([caption] if caption else []), *head, rule, *body, *notes])
 
 

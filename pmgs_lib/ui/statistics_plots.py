@@ -1,6 +1,6 @@
 """How sure numbers are: means with intervals over seeds, and what a method changes scene by scene."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,15 +10,18 @@ from pmgs_lib.errors import ParameterError
 from pmgs_lib.evaluation.statistics import Interval, PairedTest, metric_info
 from pmgs_lib.ui import style
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # shape tells arms apart where colour does not print
 MOST_NAMES = 12  # scenes that are named below their dots; more would overlap
 PANEL_WIDTH, PANEL_HEIGHT = 3.2, 2.6  # inches
+ROW_HEIGHT = 0.44  # inches: the mean, its number above and the seeds below
 
 
-def plot_seed_means(rows: Mapping[str, Mapping[str, Interval]], metrics: Sequence[str]) -> Figure:
-    """Mean and interval over seeds: a panel a metric, a line an arm, with every seed as a hollow mark.
+def plot_seed_means(
+    rows: Mapping[str, Mapping[str, Interval | float | None]], metrics: Sequence[str], controls: Collection[str] = ()
+) -> Figure:
+    """Mean and interval over seeds: a panel a metric, a line an arm, with every seed as a hollow mark below the mean.
 
-    `rows` maps an arm to what `interval_over_seeds` gives for each metric. A missing metric is said in words.
+    `rows` maps an arm to what `interval_over_seeds` gives for each metric, or to the number of a single training, which
+    has no interval. Arms named in `controls` are grey: they explain the others. A missing metric is said in words.
     """
     if not rows or not metrics:
         raise ParameterError(
@@ -26,11 +29,11 @@ def plot_seed_means(rows: Mapping[str, Mapping[str, Interval]], metrics: Sequenc
         )
     with style.figure_style():
         width = min(style.PAGE_WIDTH, PANEL_WIDTH * len(metrics) + 1.4)
-        figure = Figure(figsize=(width, 0.9 + 0.34 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(width, 0.9 + ROW_HEIGHT * len(rows)), layout="constrained")
         panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for panel, metric in zip(panels, metrics, strict=True):
-            for place, (arm, intervals) in enumerate(rows.items()):
-                _draw_arm(panel, place, intervals.get(metric), arm)
+            for place, (arm, values) in enumerate(rows.items()):
+                _draw_arm(panel, place, values.get(metric), metric, arm in controls)
             panel.set_title(_title(metric))
             panel.grid(axis="x")
             panel.margins(x=0.1)
@@ -39,16 +42,24 @@ def plot_seed_means(rows: Mapping[str, Mapping[str, Interval]], metrics: Sequenc
     return figure
 
 
-def _draw_arm(panel: Axes, place: int, interval: Interval | None, arm: str) -> None:
-    if interval is None:
+def _draw_arm(panel: Axes, place: int, value: Interval | float | None, metric: str, control: bool) -> None:
+    if value is None:
         where = panel.get_yaxis_transform()
         panel.text(0.02, place, "not available", transform=where, va="center", fontsize=8, color=style.QUIET)
         return
-    color, marker = style.CYCLE[place % len(style.CYCLE)], MARKERS[place % len(MARKERS)]
-    reach = [[interval.mean - interval.low], [interval.high - interval.mean]]
-    panel.errorbar([interval.mean], [place], xerr=reach, fmt=marker, markersize=6, capsize=4, color=color, label=arm)
-    below = np.full(len(interval.values), place + 0.24)
-    panel.plot(interval.values, below, marker, markersize=3.5, markerfacecolor="none", color=color)
+    color = style.CONTROL if control else style.CYCLE[place % len(style.CYCLE)]
+    marker = style.MARKERS[place % len(style.MARKERS)]
+    mean = value.mean if isinstance(value, Interval) else value
+    if isinstance(value, Interval):
+        reach = [[mean - value.low], [value.high - mean]]
+        panel.errorbar([mean], [place], xerr=reach, fmt=marker, markersize=6, capsize=4, color=color)
+        below = np.full(len(value.values), place + 0.24)
+        panel.plot(value.values, below, marker, markersize=3.5, markerfacecolor="none", color=color)
+    else:
+        panel.plot([mean], [place], marker, markersize=6, color=color)
+    number = f"{mean:.{metric_info(metric).digits}f}"
+    above = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+    panel.annotate(number, (mean, place), fontsize=7.5, color=style.INK, **above)
 
 
 def plot_paired_differences(tests: Sequence[PairedTest], method: str, baseline: str) -> Figure:
@@ -67,6 +78,8 @@ def plot_paired_differences(tests: Sequence[PairedTest], method: str, baseline: 
         for panel, test in zip(panels, tests, strict=True):
             _draw_test(panel, test, named)
         panels[0].set_ylabel(f"{method} minus {baseline}")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=len(handles), handletextpad=0.3)
     return figure
 
 
@@ -76,12 +89,14 @@ def _draw_test(panel: Axes, test: PairedTest, named: bool) -> None:
     order = np.argsort(differences, kind="stable")
     places = np.arange(len(order))
     panel.axhline(0, color=style.INK, linewidth=1.0)
-    panel.axhspan(test.interval.low, test.interval.high, color=style.CONTROL, alpha=0.45, linewidth=0)
-    panel.axhline(test.interval.mean, color=style.QUIET, linestyle="--", linewidth=1.2)
+    panel.axhspan(
+        test.interval.low, test.interval.high, color=style.CONTROL, alpha=0.45, linewidth=0, label="its interval"
+    )
+    panel.axhline(test.interval.mean, color=style.QUIET, linestyle="--", linewidth=1.2, label="mean")
     looks = (
-        (gains > 0, {"marker": "o", "color": style.CYCLE[0]}),
-        (gains < 0, {"marker": "o", "color": style.CYCLE[1], "markerfacecolor": "white"}),
-        (gains == 0, {"marker": "x", "color": style.QUIET}),
+        (gains > 0, {"marker": "o", "color": style.CYCLE[0], "label": "better"}),
+        (gains < 0, {"marker": "o", "color": style.CYCLE[1], "markerfacecolor": "white", "label": "worse"}),
+        (gains == 0, {"marker": "x", "color": style.QUIET, "label": "tied"}),
     )
     for chosen, look in looks:
         shown = chosen[order]
@@ -91,7 +106,7 @@ def _draw_test(panel: Axes, test: PairedTest, named: bool) -> None:
     panel.grid(axis="y")
     panel.set_xlim(-0.7, len(order) - 0.3)
     if named:
-        panel.set_xticks(places, [test.scenes[place] for place in order], rotation=90, fontsize=7)
+        panel.set_xticks(places, [test.scenes[place] for place in order], rotation=90)
     else:
         panel.set_xticks([])
         panel.set_xlabel(f"{len(order)} scenes, in order of the difference")

@@ -147,7 +147,7 @@ def test_two_equal_methods_are_said_to_be_equal():
         said = statement(test, "new", "old")
         assert said.verdict == "no difference shown"
         assert said.text == (
-            "no difference shown in PSNR between new and old: +0.00 dB [+0.00, +0.00], better in 0 of 9 scenes "
+            "No difference shown in PSNR between new and old: +0.00 dB [+0.00, +0.00], better in 0 of 9 scenes "
             "(9 tied), equal in every scene, nothing to test"
         )
 
@@ -214,7 +214,7 @@ def test_an_interval_about_zero_is_no_difference():
     first, second = two_methods(40, 0.0, seed=3)
     said = statement(paired_test("psnr", first, second), "new", "old")
     assert said.verdict == "no difference shown"
-    assert said.text.startswith("no difference shown in PSNR between new and old: ")
+    assert said.text.startswith("No difference shown in PSNR between new and old: ")
 
 
 def test_scene_values_come_from_an_evaluations_rows():

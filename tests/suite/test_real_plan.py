@@ -67,21 +67,22 @@ def plans(copied) -> list[Plan]:
     return plans_of(copied)
 
 
+TUNED_WITH_IT = {f"{run}@pm_loss=0.005,seed={seed}" for run in ("train", "evaluate") for seed in range(3)}
 # A file; runs of smoke.yaml that use it, by their subject; runs that have nothing to do with it.
 CHANGES = {
     "plot helper": (
         "pmgs_lib/ui/depth_plots.py",
         {"reconstruct", "predict_depth", "photos_to_splats"},
-        {"test_scenes", "train_plain", "evaluate_tiny", "compare", "report"},
+        {"test_scenes", "train@pm_loss=0.0,seed=0", "evaluate_tiny", "compare", "report"},
     ),
     "loss": (
         "pmgs_lib/losses/pointmap.py",
-        {"use_pm_loss", "understand_pm_loss", "train_pm_loss", "evaluate_pm_loss", "compare", "report"},
+        {"use_pm_loss", "understand_pm_loss", *TUNED_WITH_IT, "compare", "report"},
         {"test_scenes", "convert_dl3dv", "convert_re10k", "predict_depth", "evaluate_tiny", "inspect_scene"},
     ),
     "model of three": (
         "pmgs_lib/models/depthsplat/model.py",
-        {"start", "evaluate_tiny", "predict_depth", "train_plain", "compare"},
+        {"start", "evaluate_tiny", "predict_depth", "train@pm_loss=0.0,seed=2", "compare"},
         {"test_scenes", "train_scenes", "convert_dl3dv", "convert_re10k"},
     ),
     "another model of three": (

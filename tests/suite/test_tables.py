@@ -215,3 +215,36 @@ def test_scenes_skipped_for_one_reason_share_a_note():
     metrics = {"method": "ours", "control": False, "means": means, "missing": {}}
     row = ResultRow.from_metrics(metrics | {"ledger": {"listed": 3, "scored": ["c"], "skipped": skipped}})
     assert row.notes == ("1 of 3 scenes scored", "skipped a, b: too short")
+
+
+OF_ONE_SEED = {"method": "seed 0", "control": False, "means": {}, "missing": {}, "ledger": LEDGER}
+OF_THREE_SEEDS = {
+    "seeds": 3,
+    "means": {"overall": {"psnr": 25.0}, "inside": {"psnr": 26.0}},
+    "intervals": {"overall": {"psnr": [24.5, 25.5]}, "inside": {"psnr": [25.75, 26.25]}},
+}
+
+
+class TestSeveralSeeds:
+    def several(self) -> ResultRow:
+        fields = {"method": "tuned", "href": "compare/executed.html", "trained_steps": 12}
+        return ResultRow.over_seeds(OF_ONE_SEED, OF_THREE_SEEDS, arm="plain", run="compare", **fields)
+
+    def test_a_mean_has_half_its_interval_below_it(self):
+        table = results_table([self.several(), row(psnr=20.0)], [PSNR, INSIDE])
+        _, tuned, single = Page(table.html).rows
+        assert tuned == ["tunedtrained for 12 steps, 3 seeds", "25.00±0.50", "26.00±0.25"]
+        assert single[1:] == ["20.00", "22.00"]
+        assert table.html.count("±: half of the 95 % interval") == table.text.count("±: half of the 95 % interval") == 1
+        assert "25.00±0.50" in table.text
+
+    def test_without_seeds_nothing_is_said_of_them(self):
+        table = results_table([row(), CONTROL], [PSNR])
+        assert "±" not in table.html + table.text
+
+    def test_its_name_finds_the_mean_in_the_run_that_computed_it(self):
+        tags = Page(results_table([self.several()], [PSNR]).html).tags
+        (cell,) = (attributes["data-cell"] for tag, attributes in tags if tag == "td")
+        assert cell == "compare:arms.plain.means.overall.psnr"
+        saved = {"arms": {"plain": OF_THREE_SEEDS, "PM-Loss": OF_THREE_SEEDS}}
+        assert find_metric(saved, cell.removeprefix("compare:"), "here") == ("arms.plain.means.overall.psnr", 25.0)

@@ -7,7 +7,7 @@ import pytest
 
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.evaluation import interval_over_seeds, paired_tests
-from pmgs_lib.ui import plot_paired_differences, plot_seed_means
+from pmgs_lib.ui import plot_paired_differences, plot_seed_means, style
 
 
 def drawn(figure):
@@ -34,7 +34,18 @@ def test_seed_means_have_bars_of_their_interval_and_a_mark_a_seed():
     marks = [line for line in psnr.lines if line.get_markerfacecolor() == "none"]
     np.testing.assert_allclose(marks[1].get_xdata(), other.values)
     assert len({line.get_marker() for line in marks}) == 2  # told apart by shape
-    assert [text.get_text() for text in ssim.texts] == ["not available"]
+    assert [text.get_text() for text in ssim.texts] == ["not available", "21.300"]
+    assert [text.get_text() for text in psnr.texts] == ["20.40", "21.30"]
+
+
+def test_a_single_training_has_a_mark_without_a_bar_and_controls_are_grey():
+    rows = {"several": {"psnr": interval_over_seeds([20.0, 20.4])}, "single": {"psnr": 22.5}, "control": {"psnr": 12.0}}
+    (panel,) = drawn(plot_seed_means(rows, ["psnr"], ["control"])).axes
+    assert len(panel.containers) == 1  # bars of one arm
+    alone, control = (line for line in panel.lines if len(line.get_xdata()) == 1 and line.get_ydata()[0] in (1, 2))
+    assert (alone.get_xdata()[0], control.get_xdata()[0]) == (22.5, 12.0)
+    assert (alone.get_color() != style.CONTROL, control.get_color()) == (True, style.CONTROL)
+    assert [label.get_text() for label in panel.get_yticklabels()] == list(rows)
 
 
 @pytest.mark.parametrize(("metric", "better"), [("psnr", [0.1, 0.3]), ("lpips", [-0.2])])
