@@ -190,12 +190,12 @@ def _check(
         raise ParameterError(
             f"view_3d: Gaussians of {tuple(gaussians.batch_shape)} scenes, expected one; pass gaussians[0]"
         )
-    odd = [name for name in names if names.count(name) > 1 or not name.replace(" ", "").replace("_", "").isalnum()]
+    odd = [name for name in names if names.count(name) > 1 or not name or "/" in name]
     unknown = [name for name in hidden if name not in names] + [name for name in colors if name not in clouds]
     if odd or unknown:
         raise ParameterError(
-            f"view_3d: names {', '.join(map(repr, [*odd, *unknown]))}, expected different ones of letters, digits, "
-            f"blanks and underscores for the parts, and in `hidden` and `colors` only those; parts: {', '.join(names)}"
+            f"view_3d: names {', '.join(map(repr, [*odd, *unknown]))}, expected different ones without a slash "
+            f"for the parts, and in `hidden` and `colors` only such as are there; parts: {', '.join(names)}"
         )
     for name, each in cameras.items():
         given = each if isinstance(each, Cameras) else each.cameras
