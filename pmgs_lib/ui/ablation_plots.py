@@ -2,18 +2,18 @@
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.ui import style
+from pmgs_lib.ui.color_ramps import CHANGES, SHADES, ink_on
 
 # Column of the summary, title, factor, format of a cell, colour scale (colour map, lowest, highest).
 PANELS = (
-    ("psnr_change", "PSNR against the truth, change in dB", 1.0, "{:+.2f}", ("RdBu", -3.0, 3.0)),
-    ("depth_change", "depth, median relative change in %", 100.0, "{:.2f}", ("Greys", 0.0, 5.0)),
+    ("psnr_change", "PSNR against the truth, change in dB", 1.0, "{:+.2f}", (CHANGES, -3.0, 3.0)),
+    ("depth_change", "depth, median relative change in %", 100.0, "{:.2f}", (SHADES, 0.0, 5.0)),
 )
-DARK = 0.55  # of the way along a scale from its pale end, from where on text is white
 
 
 def plot_changes(summary: pd.DataFrame) -> Figure:
@@ -39,7 +39,7 @@ def plot_changes(summary: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_table(panel: Axes, table: pd.DataFrame, text: str, scale: tuple[str, float, float]) -> None:
+def _draw_table(panel: Axes, table: pd.DataFrame, text: str, scale: tuple[Colormap, float, float]) -> None:
     colormap, low, high = scale
     norm = Normalize(low, high)
     panel.imshow(table.to_numpy(), norm=norm, cmap=colormap, aspect="auto")
@@ -47,9 +47,7 @@ def _draw_table(panel: Axes, table: pd.DataFrame, text: str, scale: tuple[str, f
         for column, value in enumerate(values):
             if value == 0:
                 continue
-            middle = 0.5 if low < 0 else 0.0
-            strong = abs(float(norm(value)) - middle) > DARK * (1 - middle)
-            color = "white" if strong else style.INK
+            color = ink_on(colormap(float(norm(value)))[:3])
             panel.text(column, row, text.format(value), ha="center", va="center", fontsize=8, color=color)
     panel.set_xticks(range(table.shape[1]), table.columns)
     panel.set_yticks(range(table.shape[0]), table.index)

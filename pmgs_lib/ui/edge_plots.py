@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -46,7 +47,8 @@ def plot_edge_maps(
         style.show_map(grid[0, -1], distances, scale, style.ERROR_COLORMAP, title)
         grid[0, -1].contour(edges.cpu().float().numpy(), levels=[0.5], colors="white", linewidths=0.7)
         if row is not None:
-            grid[0, 0].axhline(row, color=style.CYCLE[1], linewidth=1.2)
+            halo = [withStroke(linewidth=2.4, foreground="white")]
+            grid[0, 0].axhline(row, color=style.CYCLE[1], linewidth=1.2, path_effects=halo)
         style.depth_bar(grid[0, 1], grid[0, -2], norm)
         style.color_bar(grid[0, -1], grid[0, -1], scale, style.ERROR_COLORMAP, "distance [m]")
     return figure

@@ -47,12 +47,13 @@ def plot_health(health: PointmapHealth) -> Figure:
 
 
 def _headline(health: PointmapHealth, shown: int) -> str:
+    hollow = " (hollow)" if health.scenes_above else ""
     parts = [
         f"{health.listed} scenes: {len(health.scored)} scored, {len(health.excluded)} left out",
-        f"threshold rule (dashed: {health.settings.threshold:g}) took hold in {health.scenes_above}",
+        f"threshold rule (dashed: {health.settings.threshold:g}) took hold in {health.scenes_above}{hollow}",
     ]
     if len(health.scored) > 1:
-        parts.append("orange curve: the worst")
+        parts.append("thick curve: the worst")
     if shown < len(health.scored):
         parts.append(f"the {shown} worst are drawn")
     return "; ".join(parts)
@@ -65,13 +66,14 @@ def _left_out(excluded: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _scene_panels(panels: Sequence[Axes], health: PointmapHealth, shown: Sequence[SceneHealth]) -> None:
-    """A mark for each scene; the threshold is drawn where it is near enough to matter."""
+    """A mark for each scene, hollow where the threshold rule took hold; the threshold is drawn where it matters."""
     places = range(len(shown))
     chamfers, residuals, scales = (
         [getattr(scene, name) for scene in shown] for name in ("chamfer", "residual", "scale")
     )
     colors = [style.CYCLE[1] if scene.above_threshold else style.CYCLE[0] for scene in shown]
-    panels[0].scatter(chamfers, places, c=colors, s=30, zorder=3)
+    faces = ["white" if scene.above_threshold else style.CYCLE[0] for scene in shown]  # hollow: the rule took hold
+    panels[0].scatter(chamfers, places, facecolors=faces, edgecolors=colors, linewidths=1.4, s=30, zorder=3)
     panels[0].set_title(f"loss [{_penalty_unit(health)}]")
     if max(chamfers) > health.settings.threshold / 4:
         panels[0].axvline(health.settings.threshold, color=style.INK, linewidth=0.8, linestyle="--")
@@ -94,7 +96,8 @@ def _scene_panels(panels: Sequence[Axes], health: PointmapHealth, shown: Sequenc
 def _distribution(panel: Axes, health: PointmapHealth, shown: Sequence[SceneHealth]) -> None:
     """Cumulative share of the points over what each costs; the worst scene is drawn strong."""
     for place, scene in enumerate(shown):
-        options = {"color": style.CYCLE[1], "zorder": 3} if place == 0 else {"color": style.CONTROL, "linewidth": 1.0}
+        strong = {"color": style.CYCLE[1], "linewidth": 2.2, "zorder": 3}
+        options = strong if place == 0 else {"color": style.CONTROL, "linewidth": 1.0, "linestyle": "-"}
         # The smallest cost may be 0, which has no place on a logarithmic axis.
         panel.plot(health.penalties(scene)[1:], [100 * level for level in LEVELS[1:]], **options)
     panel.set_xscale("log")
@@ -128,7 +131,7 @@ def plot_alignment(
         )
     local, raw, fitted = (_local(cloud, cameras) for cloud in (centres, pointmap, aligned))
     with style.figure_style():
-        figure = Figure(figsize=(style.PAGE_WIDTH, 5.6), layout="constrained")
+        figure = Figure(figsize=(style.PAGE_WIDTH, 5.6), layout="compressed")
         grid = figure.subplots(2, 2)
         for column, (when, points) in zip(grid.T, {"before": raw, "after": fitted}.items(), strict=True):
             for axes, side in zip(column, SIDES, strict=True):

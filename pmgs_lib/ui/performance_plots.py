@@ -43,7 +43,7 @@ def _draw_row(axes: Axes, place: int, row: Comparison) -> None:
     if target.released is not None:
         axes.plot([target.released], [place], "x", color=style.CONTROL, markersize=7, label="released code")
     if row.median is None:
-        axes.annotate("not measured", (target.at_most, place), (-6, 0), textcoords="offset points", ha="right",
+        axes.annotate("not measured", (target.at_most, place), (6, 0), textcoords="offset points", ha="left",
                       va="center", color=style.QUIET, fontsize=8)  # fmt: skip
         return
     spread = [[row.median - min(row.values)], [max(row.values) - row.median]]

@@ -174,11 +174,11 @@ def plot_loss_curve(history: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(style.PAGE_WIDTH if side else 6.5, 3.0), layout="constrained")
         panels = figure.subplots(1, 1 + len(side), squeeze=False, width_ratios=[2.2] + [1] * len(side))[0]
         for number, term in enumerate(terms):
-            _draw_curve(panels[0], history, term, style.CYCLE[number % len(style.CYCLE)])
+            _draw_curve(panels[0], history, term, number)
         _mark_skipped(panels[0], history)
-        panels[0].legend(ncols=min(len(terms), 4), loc="upper right")
+        panels[0].legend(ncols=len(terms) + 1, loc="lower right", bbox_to_anchor=(1.0, 0.99))
         for panel, name in zip(panels[1:], side, strict=True):
-            _draw_curve(panel, history, name, style.QUIET)
+            _draw_curve(panel, history, name, None)
         for panel, names in zip(panels, [terms, *([name] for name in side)], strict=True):
             panel.set_title("loss" if names is terms else names[0].replace("_", " "))
             # A term that is zero now and then has no place on a logarithmic axis; a schedule ends at zero.
@@ -198,12 +198,16 @@ def _mark_skipped(panel: Axes, history: pd.DataFrame) -> None:
         panel.plot(steps, [0.0] * len(steps), transform=panel.get_xaxis_transform(), label="skipped", **marks)
 
 
-def _draw_curve(panel: Axes, history: pd.DataFrame, name: str, color: str) -> None:
+def _draw_curve(panel: Axes, history: pd.DataFrame, name: str, number: int | None) -> None:
+    """Curve `number` of several, or the only one of its panel (None)."""
+    color = style.QUIET if number is None else style.CYCLE[number % len(style.CYCLE)]
+    dashes = "-" if number is None else style.DASHES[number % len(style.DASHES)]
     steps, values = history["step"], history[name]
     window = 1 if name == "learning_rate" else max(1, round(SMOOTHING_SHARE * len(values)))
     if window > 1:
-        panel.plot(steps, values, color=color, alpha=0.25, linewidth=0.8)
-    panel.plot(steps, values.rolling(window, min_periods=1, center=True).mean(), color=color, label=name)
+        panel.plot(steps, values, color=color, alpha=0.25, linewidth=0.8, linestyle="-")
+    mean = values.rolling(window, min_periods=1, center=True).mean()
+    panel.plot(steps, mean, color=color, linestyle=dashes, label=name)
     if name == "learning_rate":
         panel.yaxis.set_major_formatter("{x:.0e}")
 

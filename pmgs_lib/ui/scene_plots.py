@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Float64, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -71,9 +72,9 @@ def plot_epipolar_lines(
         grid[0, 1].set_title(f"frame {chosen.second}: off their lines by {offset.abs().median():.2f} px (median)")
         for number, (a, b) in enumerate(zip(first, second, strict=True)):
             color = style.CYCLE[number % len(style.CYCLE)]
-            grid[0, 0].plot(*a.tolist(), "o", color=color, markersize=5, markeredgecolor="white")
-            grid[0, 1].plot(*b.tolist(), "o", color=color, markersize=5, markeredgecolor="white")
             _draw_line(grid[0, 1], lines[number], color)
+            for axes, point in zip(grid[0], (a, b), strict=True):
+                _draw_point(axes, point, str(number + 1), color)
     return figure
 
 
@@ -92,6 +93,15 @@ def _spread(pixels: Float64[Tensor, "2 point 2"]) -> Float64[Tensor, "2 shown 2"
     return pixels[:, order[places]]
 
 
+def _draw_point(axes: Axes, point: Float[Tensor, "2"], name: str, color: str) -> None:
+    """A point with the number that it has in both pictures."""
+    axes.plot(*point.tolist(), "o", color=color, markersize=5, markeredgecolor="white")
+    axes.annotate(
+        name, point.tolist(), (4, 3), textcoords="offset points", fontsize=8, annotation_clip=True, clip_on=True,
+        path_effects=[withStroke(linewidth=2, foreground="white")],
+    )  # fmt: skip
+
+
 def _draw_line(axes: Axes, line: Float[Tensor, "3"], color: str) -> None:
     a, b, c = line.tolist()
     # The point of the line nearest to the origin, and the line's direction; the axes clip the rest.
@@ -108,9 +118,10 @@ def plot_readings(diagnosis: Diagnosis) -> Figure:
         figure = Figure(figsize=(7.5, 0.6 + 0.42 * len(names)), layout="constrained")
         panel = figure.subplots()
         colors = [EXPLAINED if reading == diagnosis.reading else style.CONTROL for reading in diagnosis.shares]
+        weights = ["bold" if reading == diagnosis.reading else "normal" for reading in diagnosis.shares]
         panel.barh(range(len(names)), values, color=colors, height=0.62)
         for place, value in enumerate(values):
-            panel.text(value + 1, place, f"{value:.0f} %", va="center", fontsize=8)
+            panel.text(value + 1, place, f"{value:.0f} %", va="center", fontsize=8, fontweight=weights[place])
         panel.set_yticks(range(len(names)), names)
         panel.invert_yaxis()
         panel.set_xlim(0, 112)
@@ -134,7 +145,9 @@ def plot_walk(cameras: Cameras, report: SceneReport) -> Figure:
         left.plot(*places[0].tolist(), "o", color=style.CYCLE[1], label="first frame")
         left.set_aspect("equal", adjustable="datalim")
         left.legend(loc="best")
-        left.set_title("cameras, in the plane of their walk [world units]")
+        left.set_title("cameras, in the plane of their walk")
+        left.set_xlabel("along the walk [world units]")
+        left.set_ylabel("across it [world units]")
         _sharpness(right, report)
     return figure
 
@@ -142,7 +155,9 @@ def plot_walk(cameras: Cameras, report: SceneReport) -> Figure:
 def _sharpness(panel: Axes, report: SceneReport) -> None:
     odd = {frame: finding.check for finding in report.findings for frame in finding.frames}
     colors = [WRONG if odd.get(frame) in ("blurred", "duplicate") else style.CYCLE[0] for frame in range(report.frames)]
-    panel.bar(range(report.frames), report.sharpness, color=colors)
+    bars = panel.bar(range(report.frames), report.sharpness, color=colors)
+    for bar, color in zip(bars, colors, strict=True):
+        bar.set_hatch(style.HATCH if color == WRONG else "")
     panel.axhline(BLURRED_BELOW, color=style.QUIET, linewidth=1, linestyle="--")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panel.set_title("sharpness relative to neighbours; below the line: blurred")

@@ -25,6 +25,11 @@ TITLE_HEIGHT, BAR_HEIGHT, GAP = 0.24, 0.46, 0.06  # inches
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 INK, QUIET, CONTROL = "#222222", "#5f5f5f", "#b5b5b5"
 
+# What tells lines, points and bars apart where colour does not print; a line, cloud or bar takes them by its number.
+DASHES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1.2)), (0, (9, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 3)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+HATCH = "////"  # of the bars that a figure points out
+
 ERROR_NORM = Normalize(0, LARGEST_ERROR)
 DISTANCE_COLORMAP = "viridis"
 DEPTH_TICKS = (0.1, 0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 200, 500)
@@ -44,7 +49,9 @@ SETTINGS = {
     "axes.edgecolor": CONTROL,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=CYCLE),
+    "axes.prop_cycle": mpl.cycler(color=CYCLE) + mpl.cycler(linestyle=DASHES),
+    "hatch.color": "white",
+    "hatch.linewidth": 1.2,
     "axes.axisbelow": True,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.7,
@@ -115,7 +122,7 @@ def color_bar(first: Axes, last: Axes, norm: Normalize, colormap: str, label: st
     left, right = first.get_position().x0, last.get_position().x1
     label_width = (0.075 * len(label) + 0.1) / width
     box = (left + label_width, 0.27 / height, right - left - label_width - 0.15 / width, 0.1 / height)
-    bar_axes = figure.add_axes(box)
+    bar_axes = figure.add_axes(box, label="<colorbar>")
     bar = figure.colorbar(ScalarMappable(norm, colormap), cax=bar_axes, orientation="horizontal")
     bar.outline.set_visible(False)
     figure.text(left + 0.02 / width, 0.32 / height, label, va="center", color=QUIET, fontsize=8)

@@ -47,12 +47,13 @@ def _draw(panel: Axes, table: pd.DataFrame, amount: str, quantity: str) -> None:
     table = table[table[fixed] == table[fixed].iloc[0]]
     for number, (setting, part) in enumerate(table.groupby("setting", sort=False)):
         part, color = part.sort_values(amount), style.CYCLE[number % len(style.CYCLE)]
+        marker = style.MARKERS[number % len(style.MARKERS)]
         values = part[quantity] / (GIBIBYTE if quantity == "peak_bytes" else 1)
         bars = None
         if quantity == "median_s":
             bars = np.stack([values - part["low_s"], part["high_s"] - values])
         label = _draw_line(panel, part[amount].tolist(), values.tolist(), color, str(setting))
-        panel.errorbar(part[amount], values, bars, fmt="o", markersize=4, capsize=3, color=color, label=label)
+        panel.errorbar(part[amount], values, bars, fmt=marker, markersize=4, capsize=3, color=color, label=label)
     panel.set_xscale("log")
     panel.set_yscale("log")
     ticks = sorted(table[amount].unique())
@@ -74,5 +75,5 @@ def _draw_line(
         return name
     law = growth(amounts, values)
     ends = np.array([min(amounts), max(amounts)])
-    panel.plot(ends, law.coefficient * ends**law.exponent, color=color, linewidth=1.0, alpha=0.6)
+    panel.plot(ends, law.coefficient * ends**law.exponent, color=color, linewidth=1.0, alpha=0.6, linestyle="-")
     return f"{name}, exponent {law.exponent:.2f}"

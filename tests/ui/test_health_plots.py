@@ -43,7 +43,7 @@ def test_worst_scenes_stand_on_top_and_the_numbers_are_theirs():
     np.testing.assert_allclose(curves.lines[0].get_xdata(), health.penalties(health.scored[0])[1:])
     assert curves.lines[0].get_ydata()[-1] == 100
     assert figure.get_suptitle() == (
-        "3 scenes: 3 scored, 0 left out; threshold rule (dashed: 100) took hold in 0; orange curve: the worst"
+        "3 scenes: 3 scored, 0 left out; threshold rule (dashed: 100) took hold in 0; thick curve: the worst"
     )
 
 
