@@ -91,7 +91,7 @@ comparison
 # The error is zero where the picture is black; the alpha is white where the Gaussians close the picture.
 
 # %%
-for mode in ("colour", "depth", "alpha", "error"):
+for mode in ("depth", "alpha", "error", "colour"):
     comparison.state = replace(comparison.state, target=0, mode=mode)
     run.save_figure(comparison.still(), mode)
 

@@ -187,7 +187,7 @@ def _drawing_device(asked: str) -> tuple[torch.device, str]:
             chosen, reason = choose_backend("cuda")
             if chosen == "gsplat":
                 return torch.device("cuda"), f"Drawn by gsplat on {torch.cuda.get_device_name()}."
-        wanted = "" if asked == "auto" else f"{asked} was asked for, but "
+        wanted = "" if asked == "auto" else f"{asked.upper()} was asked for, but "
         line = f"{wanted}{reason}: drawn on the CPU, coarse while something moves, in full at rest."
         return torch.device("cpu"), line[0].upper() + line[1:]
     return torch.device("cpu"), "Drawn on the CPU, coarse while something moves, in full at rest."
