@@ -20,6 +20,9 @@ NAMES = {
     "camera_path": "pmgs_lib.export.reconstruction",
     "SaveSettings": "pmgs_lib.export.parts",
     "save_reconstruction": "pmgs_lib.export.saving",
+    "write_depth": "pmgs_lib.export.depth",
+    "read_depth": "pmgs_lib.export.depth",
+    "write_colmap": "pmgs_lib.export.colmap",
     "write_nerfstudio": "pmgs_lib.export.nerfstudio",
 }
 

@@ -1,5 +1,8 @@
 """A scene whose reconstruction is known: a textured plane, and a model that is told its exact depth."""
 
+import resource
+from contextlib import contextmanager
+
 import pytest
 import torch
 from torch import nn
@@ -65,3 +68,19 @@ def made() -> Reconstruction:
 @pytest.fixture
 def depth_only() -> Reconstruction:
     return reconstruct(plane_model(splats=False), plane_views([0.0, 0.4, 1.0]), name="plane")
+
+
+@pytest.fixture
+def full_disk():
+    """A factory of contexts in which no file grows beyond so many bytes: the system refuses, as a full disk does."""
+
+    @contextmanager
+    def limited(bytes_each: int):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_each, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
