@@ -1,5 +1,7 @@
 """Ablations as a table that is a picture: behaviours down, situations across."""
 
+import math
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
@@ -20,7 +22,7 @@ def plot_changes(summary: pd.DataFrame) -> Figure:
     """Change of PSNR and of depth for each behaviour (rows) and situation (columns) of `summarise(changes)`.
 
     The scale of decibels is centred at zero: red is worse. Both scales end early, so that small changes show; the cells
-    say the number. An empty cell: nothing changed.
+    say the number. An empty cell: nothing changed; n/a: not measured.
     """
     columns = {"behaviour", "situation", *(panel[0] for panel in PANELS)}
     if summary.empty or not columns <= set(summary.columns):
@@ -47,8 +49,10 @@ def _draw_table(panel: Axes, table: pd.DataFrame, text: str, scale: tuple[Colorm
         for column, value in enumerate(values):
             if value == 0:
                 continue
-            color = ink_on(colormap(float(norm(value)))[:3])
-            panel.text(column, row, text.format(value), ha="center", va="center", fontsize=8, color=color)
+            missing = math.isnan(value)
+            color = style.QUIET if missing else ink_on(colormap(float(norm(value)))[:3])
+            words = "n/a" if missing else text.format(value)
+            panel.text(column, row, words, ha="center", va="center", fontsize=8, color=color)
     panel.set_xticks(range(table.shape[1]), table.columns)
     panel.set_yticks(range(table.shape[0]), table.index)
     panel.tick_params(length=0)

@@ -32,6 +32,7 @@ def plot_performance(comparisons: Sequence[Comparison], unit: str) -> Figure:
         axes.set_yticks(range(len(rows)), [row.target.work for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(unit)
+        axes.set_title("ours beside what it must be at most")
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=3, frameon=False)
     return figure

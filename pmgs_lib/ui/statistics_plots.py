@@ -59,7 +59,7 @@ def _draw_arm(panel: Axes, place: int, value: Interval | float | None, metric: s
         panel.plot([mean], [place], marker, markersize=6, color=color)
     number = f"{mean:.{metric_info(metric).digits}f}"
     above = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "va": "bottom"}
-    panel.annotate(number, (mean, place), fontsize=7.5, color=style.INK, **above)
+    panel.annotate(number, (mean, place), fontsize=8, color=style.INK, **above)
 
 
 def plot_paired_differences(tests: Sequence[PairedTest], method: str, baseline: str) -> Figure:

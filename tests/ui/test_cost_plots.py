@@ -33,6 +33,12 @@ def test_cells_say_the_change_and_stay_empty_where_nothing_changed(summary):
     assert left.images[0].norm.vmin == -left.images[0].norm.vmax
 
 
+def test_a_behaviour_that_was_not_measured_somewhere_says_so(summary):
+    left, right = plot_changes(summary[:3]).axes
+    assert texts(left) == ["-1.50", "+0.25", "n/a"]
+    assert texts(right) == ["1.20", "5.00", "n/a"]
+
+
 def test_a_summary_without_rows_or_columns_is_refused(summary):
     for unusable in (summary[:0], summary.drop(columns="psnr_change")):
         with pytest.raises(ParameterError, match=r"plot_changes: .* rows with columns"):
