@@ -29,7 +29,7 @@ worst: int = 2  # pictures of so many of the worst scenes of each run
 experiment: str = ""  # only the tables of this experiment, "gslrm" or "mvsplat"; empty: all
 
 # %%
-from IPython.display import HTML, Image, display
+from IPython.display import HTML, Image, Markdown, display
 
 from pmgs_lib.suite import current_run
 from pmgs_lib.suite.papers import GSLRM_MVSPLAT, open_page, provenance_table, scene_frame, sortable
@@ -57,6 +57,8 @@ page.counts
 # measured on: the protocol stands above each.
 
 # %%
+if not page.runs:
+    display(Markdown("None: nobody has run what a row of these tables needs."))
 for shown in page.runs:
     display(sortable(scene_frame(shown.evidence.result), shown.caption))
 
@@ -65,6 +67,8 @@ for shown in page.runs:
 # What the means hide: target, rendering, error and depth of the scenes with the lowest PSNR.
 
 # %%
+if not page.runs:
+    display(Markdown("None, for the same reason."))
 for shown in page.runs:
     for place, scene in enumerate(shown.evidence.metrics.get("worst", [])[:worst], start=1):
         title = f"{', '.join(shown.rows)}, scene {scene['scene']}: {scene['psnr']:.2f} dB"
@@ -75,7 +79,9 @@ for shown in page.runs:
 # One line a run; `pmgs why RUN` prints the whole chain of one: notebook, parameters, library files, data, environment.
 
 # %%
-provenance_table([shown.folder for shown in page.runs])
+provenance_table([shown.folder for shown in page.runs]) if page.runs else Markdown(
+    "No other run stands behind this page."
+)
 
 # %%
 run.save_metrics({"tables": [table.to_json() for table in page.tables]})

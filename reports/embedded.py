@@ -169,7 +169,7 @@ arms = {
 }
 table = pd.DataFrame(arms).dropna()
 table["difference"] = table[WITH] - table[PLAIN]
-table.rename(index=label_of).round(4)
+table.rename(index=lambda metric: label_of(metric, arrow=True)).round(4)
 
 # %% [markdown]
 # The terms of the loss of one training each (the first seed), first without PM-Loss, then with it.

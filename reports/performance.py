@@ -23,12 +23,14 @@ targets: str = ""  # file of the figures to beat, reports/performance_targets.js
 # %%
 from collections import Counter
 
+import pandas as pd
 from IPython.display import Image, Markdown, display
 
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.suite import current_run
 from pmgs_lib.suite.performance import PerformanceTable, compare_performance, read_measurements, read_targets
 from pmgs_lib.ui.performance_plots import plot_performance
+from pmgs_lib.ui.plots import plot_loss_curve
 
 run = current_run()
 if not (measured and targets):
@@ -42,7 +44,8 @@ comparisons = compare_performance(read_targets(run.resolve(targets)), files)
 
 # %%
 for name, content in files.items():
-    display(Markdown(f"**{name}**: {content['device']}, {content['date']}. {content.get('how', '')}"))
+    how = content.get("how", "")
+    display(Markdown(f"**{name}**: {content['device']}, {content['date']}. {how[:1].upper()}{how[1:].rstrip('.')}."))
 
 # %% [markdown]
 # ## Figures to beat
@@ -53,7 +56,7 @@ PerformanceTable(comparisons, "Measured beside what it must be")
 
 # %%
 counts = Counter(comparison.verdict for comparison in comparisons)
-print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+Markdown(f"Of {counts.total()} figures: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}.")
 
 # %% [markdown]
 # ## Times
@@ -75,6 +78,28 @@ spoken = "; ".join(
     f"{c.target.work}: {c.median:.1f} of {c.target.at_most:g} GiB" for c in memory if c.median is not None
 )
 Image(run.folder / "figures" / "memory.png", alt=f"Our peaks of their limits. {spoken}.")
+
+# %% [markdown]
+# ## Learning from scratch
+# Small networks on scenes that the library makes, scored on held-out scenes (protocol embedded-smoke) beside the nearest input
+# picture. The curve is the photometric term in training; single values are means over many steps.
+
+# %%
+for content in files.values():
+    for name, learned in content.get("learning", {}).items():
+        psnr = learned["psnr_db"]
+        display(
+            Markdown(
+                f"**{name}**: {learned['steps']:,} steps in {learned['duration_s']:.0f} s on {learned['training_scenes']} scenes, "
+                f"{learned['parameters'] / 1e6:.1f} million parameters. PSNR {psnr['overall']:.2f} dB (between the inputs "
+                f"{psnr['inside']:.2f}, beyond them {psnr['outside']:.2f}), nearest input {learned['nearest_input_psnr_db']:.2f} dB: "
+                f"{learned['above_nearest_input_db']:+.2f} dB. `{learned['command']}`, seed {learned['seed']}, "
+                f"{learned['device']}, commit {learned['commit']}."
+            )
+        )
+        run.save_figure(plot_loss_curve(pd.DataFrame(learned["curve"])), f"learning_{name}")
+        spoken = f"Photometric loss of {name} over {learned['steps']:,} steps, {learned['curve']['photometric'][-1]:.4f} at the end."
+        display(Image(run.folder / "figures" / f"learning_{name}.png", alt=spoken))
 
 # %%
 run.save_metrics({"verdicts": {comparison.target.work: comparison.verdict for comparison in comparisons}})

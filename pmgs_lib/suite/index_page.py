@@ -109,9 +109,7 @@ def write_index(project: Project, plans: Sequence[Plan] = ()) -> tuple[Path, lis
 
 
 def _stamp(states: Sequence[ExperimentState], shown: Sequence[str]) -> str:
-    """What the index is made of. What data is missing is looked up with it and not before: sizes of weights take
-    seconds, as each model is built for its own.
-    """
+    """What the index is made of. What data is missing is looked up with it and not before: that loads the zoo."""
     experiments = [state.experiment.model_dump_json() for state in states]
     settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("PMGS_")]
     troubles = [str(list(state.troubles())) for state in states]

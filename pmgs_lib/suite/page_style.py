@@ -8,9 +8,10 @@ STYLE = """
 * { box-sizing: border-box; }
 html { font: 16px/1.55 system-ui, "Segoe UI", "Liberation Sans", Arial, sans-serif; -webkit-text-size-adjust: 100%; }
 body { margin: 0; color: #1b1b1b; background: #fff; overflow-wrap: break-word; }
-header, main, footer { max-width: 1160px; margin: 0 auto; padding: 0 20px; }
+header, main, footer { max-width: 1200px; margin: 0 auto; padding: 0 20px; }
 header { padding-top: 14px; padding-bottom: 10px; border-bottom: 1px solid #d8d8d8; }
-header nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 18px; margin: 0; padding: 0; }
+header nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 18px; max-width: none;
+  margin: 0; padding: 0; }
 header nav li { font-size: 15px; }
 header nav a { display: inline-block; padding: 4px 0; text-decoration: none; }
 header nav a:hover { text-decoration: underline; }
@@ -41,7 +42,9 @@ table.dataframe th, table.dataframe td, .text_cell_render th, .text_cell_render 
   border: none; border-bottom: 1px solid #e2e2e2; padding: 5px 12px 5px 0; text-align: left; vertical-align: top; }
 table.dataframe td { text-align: right; white-space: nowrap; }
 table.dataframe thead th { text-align: right; border-bottom: 1.5px solid #222; }
-table.plain thead th { border-bottom: 1.5px solid #222; white-space: nowrap; }
+table.plain thead th { border-bottom: 1.5px solid #222; }
+table.plain th, table.plain td { white-space: nowrap; }
+table.plain th .quiet { display: inline-block; min-width: 11em; white-space: normal; }
 details { margin: 8px 0; border: 1px solid #d8d8d8; border-radius: 4px; padding: 6px 12px; }
 summary { cursor: pointer; font-weight: 600; }
 details dl { display: grid; grid-template-columns: minmax(90px, max-content) 1fr; gap: 3px 16px; }

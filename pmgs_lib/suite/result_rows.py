@@ -43,12 +43,12 @@ COLUMNS = (
 )
 
 
-def label_of(metric: str) -> str:
-    """A metric's heading on one line: "PSNR [dB] ↑"; the name itself where it is no metric."""
+def label_of(metric: str, *, arrow: bool = False) -> str:
+    """A metric's heading on one line: "PSNR [dB]", or "PSNR [dB] ↑"; the name itself where it is no metric."""
     info = (METRICS | DEPTH_METRICS).get(metric)
     if info is None:
         return metric
-    return f"{info.label}{f' [{info.unit}]' if info.unit else ''} {ARROWS[info.better]}"
+    return f"{info.label}{f' [{info.unit}]' if info.unit else ''}{f' {ARROWS[info.better]}' if arrow else ''}"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from html import escape
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
-from pmgs_lib.suite.tables import CELL, HEAD, LEFT, TABLE
+from pmgs_lib.suite.tables import CELL, HEAD, LEFT, TABLE, label_of
 
 if TYPE_CHECKING:
     import pandas
@@ -30,7 +30,7 @@ FRAME = "max-height:420px;overflow:auto;margin:0.5em 0"
 
 
 class SortableTable:
-    """A table of numbers as HTML whose columns sort by a click; text elsewhere."""
+    """A table of numbers as HTML whose columns sort by a click, metrics headed by label and unit; text elsewhere."""
 
     def __init__(self, frame: "pandas.DataFrame", caption: str, digits: int = 3) -> None:
         self.frame, self.caption, self.digits = frame, caption, digits
@@ -39,10 +39,11 @@ class SortableTable:
         return f"{self.caption}\n{self.frame.round(self.digits).to_string()}"
 
     def _repr_html_(self) -> str:
-        names = [self.frame.index.name or "", *map(str, self.frame.columns)]
+        names = [self.frame.index.name or "name", *(label_of(str(name)) for name in self.frame.columns)]
         head = "".join(
-            f'<th scope="col" aria-sort="none" style="{HEAD}{LEFT if i == 0 else ""};position:sticky;top:0;'
-            f'background:#fff"><button type="button" style="{BUTTON}">{escape(name)}</button></th>'
+            f'<th scope="col" aria-sort="none" style="{HEAD}{LEFT if i == 0 else ""};white-space:normal;'
+            f'position:sticky;top:0;background:#fff">'
+            f'<button type="button" style="{BUTTON}">{escape(name)}</button></th>'
             for i, name in enumerate(names)
         )
         body = "".join(self._row(label, values) for label, values in self.frame.iterrows())

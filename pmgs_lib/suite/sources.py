@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.suite.provenance import canonical_json, digest_file, digest_text
+from pmgs_lib.suite.weight_sizes import size_text
 
 KINDS = ("path", "dataset", "weights", "protocol")
 VGG_SIZES = {"vgg16": "about 528 MB", "vgg19": "about 548 MB"}  # as torchvision's documentation states them
 VGG_ADDRESS = "https://download.pytorch.org/models/"
 MOST_RUNS = 4  # that a line names
-FLOAT32_BYTES = 4
 Name = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -163,16 +163,8 @@ class ReleasedWeights(NamedSource):
         return self.name in MODELS
 
     def _size(self) -> str:
-        """Its authors state none: counted from the parameters of the model that it fills."""
-        import torch
-
-        from pmgs_lib.models.zoo import build_model
-
-        if not self._is_model:
-            return "size not stated by its source"
-        with torch.device("meta"):
-            parameters = sum(weight.numel() for weight in build_model(self.name).parameters())
-        return f"about {parameters * FLOAT32_BYTES / 1e6:,.0f} MB, {parameters / 1e6:.0f} M parameters in float32"
+        """Its authors state none: that of the parameters of the model that it fills."""
+        return size_text(self.name) if self._is_model else "size not stated by its source"
 
     def value(self, root: Path) -> str:
         return self.name

@@ -16,8 +16,8 @@ SPREAD_NOTE = "±: half of the 95 % interval of a mean over seeds (Student's t)"
 # Styles stand in the cells: a rendered report needs no style sheet, and a cautious notebook viewer strips those.
 SCROLLING = "overflow-x:auto"  # of the box around a table: a narrow window scrolls the table, not the page
 TABLE = "border-collapse:collapse;font-size:14px;font-variant-numeric:tabular-nums;margin:0.5em 0"
-HEAD = "text-align:right;padding:4px 8px;border-bottom:1.5px solid #222;font-weight:600;white-space:nowrap"
-CELL = "text-align:right;padding:4px 8px;border:none;white-space:nowrap"
+HEAD = "text-align:right;padding:4px 7px;border-bottom:1.5px solid #222;font-weight:600;white-space:nowrap"
+CELL = "text-align:right;padding:4px 7px;border:none;white-space:nowrap"
 LEFT = ";text-align:left"
 RULE = ";border-top:1.5px solid #b5b5b5"
 QUIET = "color:#5f5f5f;font-size:12px;font-weight:400"

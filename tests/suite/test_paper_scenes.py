@@ -37,6 +37,7 @@ class TestScenes:
         assert "<script>x" not in html
         assert "a &amp; b" in html
         assert "n/a" in html
+        assert "PSNR [dB]</button>" in html
         assert "http" not in html
 
 
@@ -57,7 +58,7 @@ def test_a_click_sorts_the_table(tmp_path):
         page.goto(page_file.as_uri())
         names = lambda: page.locator("tbody th").all_inner_texts()  # noqa: E731
         assert names() == ["one", "two", "three"]
-        button = page.get_by_role("button", name="psnr")
+        button = page.get_by_role("button", name="PSNR [dB]")
         button.click()
         assert names() == ["three", "one", "two"]
         button.press("Enter")

@@ -217,7 +217,7 @@ class TestPage:
         assert_balanced(html)
         assert 'href="key/executed.html"' in html
         assert not re.search(r"https?://|src=|<script", html)
-        assert "26.41 (paper 26.84, -0.43: <b" in html
+        assert '26.41 <span style="white-space:nowrap">(paper 26.84, -0.43: <b' in html
 
 
 class _Balance(HTMLParser):

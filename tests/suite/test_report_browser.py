@@ -189,15 +189,15 @@ def test_scenes_sort_by_mouse_and_by_keyboard(browser, pages):
     page, _, said = opened(browser, pages["report"], 1280)
     table = page.locator("table", has_text="Scenes of the run")
     first = table.locator("tbody tr th").first
-    heading = table.get_by_role("button", name="accuracy_m")
+    heading = table.get_by_role("button", name="Accuracy [m]")
     assert first.inner_text() == "s0"  # the lowest PSNR
     heading.click()
     heading.click()
     assert first.inner_text() == "s11"
-    assert table.locator("th[aria-sort=descending]").inner_text() == "accuracy_m"
+    assert table.locator("th[aria-sort=descending]").inner_text() == "Accuracy [m]"
     heading.press("Enter")
     assert first.inner_text() == "s0"
-    table.get_by_role("button", name="psnr").press("Enter")
+    table.get_by_role("button", name="PSNR [dB]").press("Enter")
     values = [float(text) for text in table.locator("tbody tr td:nth-child(3)").all_inner_texts()]
     assert values == sorted(values)
     assert len(values) == 12

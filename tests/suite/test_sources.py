@@ -5,8 +5,12 @@ import json
 import pytest
 
 from pmgs_lib.errors import DataError, ParameterError
+from pmgs_lib.models import zoo
+from pmgs_lib.models.zoo import build_model
+from pmgs_lib.suite import weight_sizes
 from pmgs_lib.suite.experiment import read_experiment
 from pmgs_lib.suite.sources import DataSource, Lack, lacking_table
+from pmgs_lib.suite.weight_sizes import released_models
 
 SMALL = "depthsplat-gs-small-re10k-256x256"
 READS = ("weights: str = ''\nscenes: str = ''\nprotocol: str = ''", "print(weights, scenes, protocol)")
@@ -161,3 +165,46 @@ class TestFaults:
     def test_a_source_survives_json(self):
         source = DataSource(weights=SMALL, optional=True)
         assert DataSource.model_validate(json.loads(source.model_dump_json())) == source
+
+
+class TestSizes:
+    """What is missing is told with its size, and for that no model is built."""
+
+    def test_no_model_is_built_for_the_sizes_of_the_zoo(self, bare, monkeypatch):
+        def refused(name, **overrides):
+            raise AssertionError(f"{name} was built for its size")
+
+        monkeypatch.setattr(zoo, "build_model", refused)
+        names = released_models()
+        lacks = [DataSource(weights=name).named.lack(bare.root) for name in names]
+        assert len(names) >= 29
+        assert all("MB" in lack.size and "M parameters" in lack.size for lack in lacks)
+
+    def test_a_model_that_is_not_recorded_is_counted_without_storage(self, monkeypatch):
+        built = []
+
+        def kept(name):
+            built.append(build_model(name))
+            return built[-1]
+
+        recorded = weight_sizes.recorded_counts()[SMALL]
+        monkeypatch.setattr(zoo, "build_model", kept)
+        monkeypatch.setattr(weight_sizes, "recorded_counts", dict)
+        weight_sizes.parameter_count.cache_clear()
+        try:
+            count = weight_sizes.parameter_count(SMALL)
+        finally:
+            weight_sizes.parameter_count.cache_clear()
+        assert all(weight.is_meta for weight in built[0].parameters())
+        assert count == recorded
+
+    @pytest.mark.parametrize("name", [SMALL, "depthsplat-depth-small-352x640", "mvsplat-re10k-256x256"])
+    def test_recorded_counts_are_those_of_the_models(self, name):
+        assert weight_sizes.recorded_counts()[name] == weight_sizes.counted(name)
+
+    def test_every_released_model_is_recorded_and_no_other(self):
+        assert sorted(weight_sizes.recorded_counts()) == sorted(released_models())
+
+    @pytest.mark.prove
+    def test_all_recorded_counts_are_those_of_the_models(self):
+        assert weight_sizes.recorded_counts() == {name: weight_sizes.counted(name) for name in released_models()}

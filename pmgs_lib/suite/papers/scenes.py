@@ -48,4 +48,5 @@ def provenance_table(folders: Sequence[Path]) -> "pandas.DataFrame":
         for record in records
     ]
     columns = ["run", "notebook", "key", "profile", "finished", "seconds", "device", "torch", "library files"]
-    return pandas.DataFrame(lines, columns=columns).set_index("run")
+    # The index is named as columns are: one row of headings, not a second one for the word "run" alone.
+    return pandas.DataFrame(lines, columns=columns).set_index("run").rename_axis(index=None, columns="run")

@@ -1,5 +1,6 @@
 """Tables of the papers, filled with our runs: each cell the paper's number, ours where one fits, and the verdict."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pmgs_lib.suite.papers.values import PaperValue, paper_value
 from pmgs_lib.suite.papers.verdicts import LIMITS, OURS, Cell, Verdict, judge, limits_note
 from pmgs_lib.suite.tables import ARROWS, CELL, HEAD, LEFT, QUIET, TABLE
 
+PARENTHESIS = re.compile(r"\(.*\)")  # stays on one line: what the paper says
 WRAPPED = f"{CELL};white-space:normal"  # texts, not bare numbers: they would push the table off the page
 COLORS: Mapping[Verdict, str] = {  # on white at least 4.5 : 1; the word says the same
     "MATCH": "#14632b",
@@ -112,7 +114,8 @@ class FilledTable:
         return f'<tr><th scope="row" style="{WRAPPED}{LEFT};font-weight:400">{label}</th>{cells}</tr>'
 
     def _html_cell(self, cell: Cell) -> str:
-        text = escape(cell.text).replace(cell.verdict, f'<b style="color:{COLORS[cell.verdict]}">{cell.verdict}</b>')
+        text = PARENTHESIS.sub(r'<span style="white-space:nowrap">\g<0></span>', escape(cell.text))
+        text = text.replace(cell.verdict, f'<b style="color:{COLORS[cell.verdict]}">{cell.verdict}</b>')
         return f'<td style="{WRAPPED}">{text}{_raised(self.marks(cell.notes))}</td>'
 
 
