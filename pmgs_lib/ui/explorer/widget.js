@@ -93,7 +93,8 @@ function pump(model, p, shown) {
     if (p.error.textContent) trouble("");
     if (reply.n < newest) { answered(); return; }
     newest = reply.n;
-    shown(reply, buffers[0], answered);
+    // Controls that a hand has moved since are not put back to where this answer has them.
+    shown(reply, buffers[0], answered, reply.n === number && !pending);
   };
   const timer = setInterval(() => {
     if (gone || inFlight === 0) return;
@@ -106,13 +107,13 @@ function pump(model, p, shown) {
   return { ask, moving: () => inFlight > 0, stop: () => { clearInterval(timer); gone = true; model.off("msg:custom", receive); model.off("comm_live_update", lost); } };
 }
 
-function fill(select, values, value) {
+function fill(select, values) {
   const wanted = values.join("\n");
-  if (select.dataset.values !== wanted) {
-    select.replaceChildren(...values.map((v) => element("option", "", { text: v === null ? "nothing" : v, value: v ?? "" })));
-    select.dataset.values = wanted;
-  }
-  select.value = value ?? "";
+  if (select.dataset.values === wanted) return;
+  const kept = select.value;
+  select.replaceChildren(...values.map((v) => element("option", "", { text: v === null ? "nothing" : v, value: v ?? "" })));
+  select.dataset.values = wanted;
+  select.value = kept;
 }
 
 function scaleOf(p, position) {
@@ -134,22 +135,22 @@ function showControls(p, controls) {
   p.size = controls.size;
 }
 
-function showValues(p, values) {
-  for (const name of ["scene", "left", "mode", "split"]) p[name].value = values[name];
-  p.right.value = values.right ?? "";
+function showValues(p, values, latest) {
+  const put = (input, value) => { if (latest && input !== p.held) input.value = value; };
+  for (const name of ["scene", "left", "right", "mode", "split"]) put(p[name], values[name] ?? "");
   const two = values.right !== null;
   p.split.closest("label").hidden = !two;
   p.wipe.hidden = !(two && values.split === "wipe");
   p.names.replaceChildren(...(two ? [values.left, values.right] : []).map((text) => element("span", "", { text })));
-  if (p.wipe !== p.held) p.wipe.value = values.wipe;
+  put(p.wipe, values.wipe);
   for (const [field, , , unit] of SLIDERS) {
     const { input, output } = p.sliders[field];
-    if (input !== p.held) input.value = values[field];
+    put(input, values[field]);
     output.textContent = `${Number(values[field]).toFixed(field.endsWith("deg") ? 1 : 2)}${unit}`;
   }
-  if (p.scale.input !== p.held && p.scales) {
+  if (p.scales) {
     const share = values.scale_to === null ? 1 : Math.log(values.scale_to / p.scales[0]) / Math.log(p.scales[1] / p.scales[0]);
-    p.scale.input.value = Math.round(share * SCALE_STEPS);
+    put(p.scale.input, Math.round(share * SCALE_STEPS));
   }
   p.scale.output.textContent = values.scale_to === null ? "all" : Number(values.scale_to).toPrecision(3);
   p.values = values;
@@ -233,9 +234,9 @@ function playing(p, requests, signal) {
 function render({ model, el }) {
   const p = build(el), ends = new AbortController();
   let address = null, finish = null, step = () => {};
-  const requests = pump(model, p, (reply, bytes, done) => {
+  const requests = pump(model, p, (reply, bytes, done, latest) => {
     if (reply.controls) showControls(p, reply.controls);
-    showValues(p, reply.values);
+    showValues(p, reply.values, latest);
     if (p.size) p.picture.style.width = `${(p.size[1] < 320 ? 2 : 1) * p.size[1] * (reply.values.right !== null && reply.values.split === "side by side" ? 2 : 1)}px`;
     finish?.(false); // a picture that a newer one overtakes never loads, but its request is answered
     const next = URL.createObjectURL(new Blob([bytes], { type: reply.frame.mime }));
