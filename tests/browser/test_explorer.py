@@ -34,6 +34,7 @@ def test_two_explorers_live_apart_and_say_when_their_kernel_is_gone(opened, labo
         assert first.settled() == moved
         notebook.screenshot("both")
 
+        notebook.expected.append("Connection lost, reconnecting")  # to a kernel that restarts
         notebook.execute("notebook:restart-kernel", dialog="Confirm Kernel Restart")
         first.drag(30)
         notebook.await_change(lambda: first.text("error"), "", "a drag without a kernel")
