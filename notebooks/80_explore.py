@@ -40,6 +40,8 @@ device: str = "cpu"  # or "cuda"; the CPU draws coarse while something moves
 from dataclasses import replace
 from pathlib import Path
 
+from IPython.display import display
+
 from pmgs_lib.data import make_scenes, open_scenes
 from pmgs_lib.data.scenes import FAR, NEAR
 from pmgs_lib.evaluation.methods import ExactDepth, GaussianMethod
@@ -93,7 +95,7 @@ comparison
 # %%
 for mode in ("depth", "alpha", "error", "colour"):
     comparison.state = replace(comparison.state, target=0, mode=mode)
-    run.save_figure(comparison.still(), mode)
+    display(run.save_figure(comparison.still(), mode))
 
 # %%
 # NBVAL_CHECK_OUTPUT
