@@ -144,7 +144,7 @@ def plot_alignment(
             grid[0, 0].plot([], [], "o", color=color, markersize=5, label=label)[0]
             for color, label in ((CENTRES, "Gaussian centres"), (POINTMAP, "pointmap"))
         ]
-        figure.legend(handles=handles, loc="outside lower left", ncols=2)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
 
 

@@ -171,12 +171,13 @@ def plot_loss_curve(history: pd.DataFrame) -> Figure:
         )
     side = [name for name in BESIDE_LOSS if name in history.columns]
     with style.figure_style():
-        figure = Figure(figsize=(style.PAGE_WIDTH if side else 6.5, 3.0), layout="constrained")
+        figure = Figure(figsize=(style.PAGE_WIDTH if side else 6.5, 3.2), layout="constrained")
         panels = figure.subplots(1, 1 + len(side), squeeze=False, width_ratios=[2.2] + [1] * len(side))[0]
         for number, term in enumerate(terms):
             _draw_curve(panels[0], history, term, number)
         _mark_skipped(panels[0], history)
-        panels[0].legend(ncols=len(terms) + 1, loc="lower right", bbox_to_anchor=(1.0, 0.99))
+        # Below the panel: curves may run anywhere in it.
+        panels[0].legend(ncols=5, loc="upper left", bbox_to_anchor=(0.0, -0.17))
         for panel, name in zip(panels[1:], side, strict=True):
             _draw_curve(panel, history, name, None)
         for panel, names in zip(panels, [terms, *([name] for name in side)], strict=True):

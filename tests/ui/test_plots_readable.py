@@ -12,6 +12,7 @@ import re
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -26,7 +27,7 @@ from matplotlib.ticker import NullFormatter
 from skimage.color import rgb2lab
 
 import pmgs_lib.ui
-from pmgs_lib.ui import color_ramps, style
+from pmgs_lib.ui import color_ramps, plots, style
 from tests.ui.plot_cases import CASES
 
 SMALLEST_FONT = 8  # points
@@ -256,11 +257,19 @@ def test_labels_of_one_panel_do_not_lie_on_each_other(figure):
             assert min(across, along) < 1, f"{word!r} lies on {other!r}"
 
 
-def test_legends_leave_the_curves_of_a_loss_alone():
-    figure = figure_of("plot_loss_curve", 0)
-    panel = figure.axes[0]
-    legend = panel.get_legend().get_window_extent(figure.canvas.get_renderer())
-    assert legend.y0 >= panel.get_window_extent().y1 - 1
+@pytest.mark.parametrize("terms", [1, 4, 9])
+def test_legends_leave_the_curves_of_a_loss_and_its_title_alone(terms):
+    steps = np.arange(5.0)
+    frame = pd.DataFrame({"step": steps, **{f"a rather long term {i}": 2 + steps + i for i in range(terms)}})
+    figure = plots.plot_loss_curve(frame)
+    FigureCanvasAgg(figure).draw()
+    (panel,) = figure.axes
+    renderer = figure.canvas.get_renderer()
+    legend = panel.get_legend().get_window_extent(renderer)
+    assert not legend.overlaps(panel.get_window_extent())
+    assert not legend.overlaps(panel.xaxis.label.get_window_extent(renderer))
+    assert not legend.overlaps(panel.title.get_window_extent(renderer))
+    assert legend.y0 >= 0
 
 
 @pytest.mark.parametrize("colormap", [color_ramps.SHADES, color_ramps.CHANGES], ids=lambda colormap: colormap.name)
