@@ -81,10 +81,8 @@ explorer
 
 # %%
 example = examples[chosen[0]].to(device)
-outputs = {weights: GaussianMethod(model, name=weights)(example)}
-if example.context.depth is not None:
-    outputs["exact depth"] = ExactDepth()(example)
-comparison = explore(example, gaussians=outputs, device=device)
+exact = {} if example.context.depth is None else {"exact depth": ExactDepth()(example)}
+comparison = explore(example, {weights: model}, exact, device=device)
 comparison
 
 # %% [markdown]
@@ -99,6 +97,7 @@ for mode in ("depth", "alpha", "error", "colour"):
 
 # %%
 # NBVAL_CHECK_OUTPUT
+outputs = {weights: GaussianMethod(model, name=weights)(example), **exact}
 shown = {name: comparison.psnr(name) for name in outputs}
 measured = {name: psnr(o.color, example.target.images).tolist() for name, o in outputs.items()}
 difference = max(abs(a - b) for name in shown for a, b in zip(shown[name], measured[name], strict=True))

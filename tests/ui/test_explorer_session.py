@@ -178,7 +178,7 @@ def test_two_explorers_live_apart(room):
 def test_a_missing_gpu_is_replaced_and_the_page_says_so(room):
     explorer = explore(room, gaussians={"one": some_gaussians(1)}, device="cuda")
     note = explorer.answer({"n": 1})[0]["controls"]["note"]
-    assert note.startswith("CUDA was asked for, but no GPU is available here: drawn on the CPU")
+    assert note.startswith("cuda was asked for, but no GPU is available here: drawn on the CPU")
     assert "asked for" not in explore(room, gaussians={"one": some_gaussians(1)}).stage.note
 
 
@@ -248,6 +248,7 @@ def test_what_cannot_be_explored_says_why(room, views):
         (lambda: explore(room, gaussians={"x": MethodOutput(room.target.images)}), "no Gaussians"),
         (lambda: explore(room, gaussians={"x": "somewhere.ply"}), "a str"),
         (lambda: explore(Example.collate([room]), gaussians={"x": good}), "batch shape"),
+        (lambda: explore(room, gaussians={"x": good}, device="tpu"), "'tpu' cannot draw"),
         (lambda: explore(room, gaussians={"x": good}, state=ExplorerState("room", "y")), "'y'"),
     ]
     for attempt, words in cases:

@@ -41,7 +41,7 @@ def explore(
     asked for. models: by the name to show; a module, or a name or file for `load_for_size`. Each is run on the scene
     that is picked. gaussians: for a single scene, what is there already, by name: Gaussians, a `MethodOutput`, a
     `Prediction`, a `Reconstruction`, or a `Subject` where the usual `RenderingSettings` are not meant. With two or more
-    names the first two are compared. device: "cpu", "cuda", or "auto"; a missing GPU is replaced by the CPU, and a line
+    names the first two are compared, models before Gaussians. device: "cpu", "cuda", or "auto"; a missing GPU is replaced by the CPU, and a line
     in the explorer says so. state: where to begin, such as the `state` of another explorer.
 
     Nothing that is drawn becomes part of the notebook but one still picture, in the output of the cell. Raises
@@ -185,8 +185,8 @@ def _makers(
             "models or Gaussians by names that differ"
         )
     ready = {name: as_subject(name, source) for name, source in gaussians.items()}
-    makers: dict[str, SubjectMaker] = {name: (lambda _, subject=subject: subject) for name, subject in ready.items()}
-    return makers | {name: _model_maker(name, model) for name, model in named.items()}
+    made: dict[str, SubjectMaker] = {name: _model_maker(name, model) for name, model in named.items()}
+    return made | {name: (lambda _, subject=subject: subject) for name, subject in ready.items()}
 
 
 def _model_maker(name: str, model: nn.Module | str) -> SubjectMaker:

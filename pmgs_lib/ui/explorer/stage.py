@@ -1,5 +1,6 @@
 """What an explorer holds: scenes, what is shown of them, and the device that draws. Its caches are bounded."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ SCENES_KEPT, SUBJECTS_KEPT, CUTS_KEPT, SCORES_KEPT = 4, 6, 4, 256
 COARSE_SHARE = 0.5  # of height and width, while something moves on a CPU
 COARSE_GAUSSIANS = 32_768  # of larger scenes a CPU draws so many while something moves
 COARSE_DEGREE = 1  # of the harmonics then: to read and evaluate all of degree 4 takes as long as the rest
+COARSE_WORDS = "coarse while something moves, in full at rest."
 DEPTH_SHARES = (0.01, 0.99)  # of the surface in the context views: the ends of the depth scale
 
 Value = TypeVar("Value")
@@ -179,18 +181,19 @@ def _distances(example: Example, subject: Subject, backend: str) -> tuple[float,
 
 def _drawing_device(asked: str) -> tuple[torch.device, str]:
     """The device that draws, and a line for the reader that says which and why."""
-    kind = torch.device("cuda" if asked == "auto" else asked).type
-    if kind == "cuda":
-        if not torch.cuda.is_available():
-            reason = "no GPU is available here"
-        else:
-            chosen, reason = choose_backend("cuda")
-            if chosen == "gsplat":
-                return torch.device("cuda"), f"Drawn by gsplat on {torch.cuda.get_device_name()}."
-        wanted = "" if asked == "auto" else f"{asked.upper()} was asked for, but "
-        line = f"{wanted}{reason}: drawn on the CPU, coarse while something moves, in full at rest."
-        return torch.device("cpu"), line[0].upper() + line[1:]
-    return torch.device("cpu"), "Drawn on the CPU, coarse while something moves, in full at rest."
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", asked):
+        raise ParameterError(f"explore: device {asked!r} cannot draw, expected 'auto', 'cpu', 'cuda' or 'cuda:1'")
+    if asked == "cpu":
+        return torch.device("cpu"), f"Drawn on the CPU, {COARSE_WORDS}"
+    device = torch.device("cuda" if asked == "auto" else asked)
+    if not torch.cuda.is_available():
+        reason = "no GPU is available here"
+    else:
+        chosen, reason = choose_backend(device)
+        if chosen == "gsplat":
+            return device, f"Drawn by gsplat on {torch.cuda.get_device_name(device)}."
+    line = f"{reason}: drawn on the CPU, {COARSE_WORDS}"
+    return torch.device("cpu"), line[0].upper() + line[1:] if asked == "auto" else f"{asked} was asked for, but {line}"
 
 
 def _require_known(what: str, name: str, table: Mapping[str, Any]) -> None:
