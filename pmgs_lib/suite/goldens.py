@@ -87,7 +87,10 @@ def _is_compared(output: dict[str, Any]) -> bool:
     """Whether an output is text that a replay can repeat: printed, or the plain view of a result."""
     if output["output_type"] == "stream":
         return output["name"] == "stdout"
-    return output["output_type"] == "error" or not any(kind.startswith("image/") for kind in output["data"])
+    if output["output_type"] == "error":
+        return True
+    html = _joined(output["data"].get("text/html", ""))  # clips and thumbnails stand in it
+    return ";base64," not in html and not any(kind.startswith("image/") for kind in output["data"])
 
 
 def _own_code(golden: dict[str, Any]) -> str:

@@ -1,7 +1,5 @@
 """What the 3D viewer shows, thinned to what a notebook can hold, and as one page by viser."""
 
-import contextlib
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -127,17 +125,18 @@ def every_nth(points: Float[Tensor, "point 3"], most: int) -> Int[Tensor, " kept
 def build_page(scene: Scene3D) -> str:
     """The scene and viser's client as one HTML page that needs no server and no network.
 
-    viser makes pages with a server only: it listens on a free port of 127.0.0.1 while the page is made, and says so on
-    stdout, which is swallowed. Raises `BackendError` where viser is not installed or cannot start.
+    viser makes pages with a server only: it listens on a free port of 127.0.0.1 while the page is made. What it says of
+    that, printed or displayed, is swallowed. Raises `BackendError` where viser is not installed or cannot start.
     """
     try:
         import viser
+        from IPython.utils.capture import capture_output
     except ImportError as error:
         raise BackendError(
             f"view_3d: viser cannot be imported ({first_line(error)}), expected it for the 3D viewer; "
             "install the suite's packages, or pass embed=False for the picture alone"
         ) from error
-    with contextlib.redirect_stdout(io.StringIO()):
+    with capture_output(stderr=False):
         try:
             server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
         except OSError as error:

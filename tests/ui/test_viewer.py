@@ -9,9 +9,11 @@ import threading
 from dataclasses import replace
 from io import BytesIO
 
+import nbformat
 import numpy as np
 import pytest
 import torch
+from nbclient import NotebookClient
 from PIL import Image
 
 from pmgs_lib.cameras import Cameras
@@ -234,6 +236,20 @@ def test_the_viewer_is_put_in_where_somebody_looks(monkeypatch, lab, runner, exp
         monkeypatch.setenv(name, "x") if there else monkeypatch.delenv(name, raising=False)
     assert view_3d(sheet(), settings=SMALL).embed is expected
     assert view_3d(sheet(), settings=SMALL, embed=not expected).embed is not expected
+
+
+def test_a_kernel_shows_the_picture_and_the_frame_and_not_a_word_of_viser():
+    """In a kernel viser's banner is a display, not printed: only a kernel can show that it is swallowed."""
+    code = (
+        "import torch\nfrom pmgs_lib.ui import ViewSettings, view_3d\n"
+        "view_3d(points={'cube': torch.rand(500, 3)}, embed=True, settings=ViewSettings(height_px=96))"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    outputs = notebook.cells[0].outputs
+    kinds = [sorted(output.get("data", {"stream": output})) for output in outputs]
+    assert kinds == [["image/png", "text/plain"], ["text/html", "text/plain"]]
+    assert "<iframe" in outputs[1]["data"]["text/html"]
 
 
 def test_a_saved_page_is_the_page(tmp_path):
