@@ -40,27 +40,16 @@ import pandas as pd
 
 from pmgs_lib.data import load_protocol, make_scenes
 from pmgs_lib.errors import ParameterError
-from pmgs_lib.evaluation import (
-    count_sentence,
-    difference_over_seeds,
-    interval_over_seeds,
-    over_seeds,
-    paired_tests,
-    pairing_sentence,
-    scene_values,
-    seed_scores,
-    seed_sentence,
-    statement,
-)
+from pmgs_lib.evaluation import difference_over_seeds, interval_over_seeds, over_seeds, paired_tests
+from pmgs_lib.evaluation import scene_values, seed_scores, sentences, statement
 from pmgs_lib.models import load_checkpoint
 from pmgs_lib.suite import current_run
 from pmgs_lib.training import TrainingConfig, TrainingRun, run_training
 from pmgs_lib.training.run import evaluate_model
 from pmgs_lib.ui import plots, plot_paired_differences, plot_seed_means
 
-run = current_run()
-
 # %%
+run = current_run()
 given = {"plain": plain, "PM-Loss": pm_loss}
 given = {name: [folders] if isinstance(folders, str) else folders for name, folders in given.items()}
 given = {name: [folder for folder in folders if folder] for name, folders in given.items()}
@@ -161,26 +150,14 @@ paired.round(4)
 # interval of the difference over pairs of trainings with one seed says so. "No difference shown" is no proof that there is none.
 
 # %%
-statements = {test.metric: statement(test, "PM-Loss", "plain") for test in tests}
-sentences = {
-    test.metric: [
-        count_sentence(test, "PM-Loss"),
-        f"{statements[test.metric].text}.",
-        pairing_sentence(test, "PM-Loss", "plain", seeds),
-    ]
-    for test in tests
-}
-
-# %%
 by_seed = {}
 if seeds > 1:
     by_seed = {name: difference_over_seeds(scored["plain"][name], scored["PM-Loss"][name]) for name in tested}
-for metric, difference in by_seed.items():
-    sentences[metric].append(seed_sentence(metric, difference, "PM-Loss", "plain"))
-
-# %%
-for said in sentences.values():
-    print(*said, sep="\n")
+said = {
+    test.metric: sentences(test, "PM-Loss", "plain", seeds=seeds, difference=by_seed.get(test.metric)) for test in tests
+}
+for lines in said.values():
+    print(*lines, sep="\n")
 
 # %%
 better = {test.metric: test.better for test in tests}
@@ -188,8 +165,8 @@ run.save_metrics({"scenes": len(tests[0].scenes), "better": better, "difference"
 run.save_metrics({"arms": {name: asdict(found) for name, found in together.items()}})
 run.save_metrics({"tests": {test.metric: asdict(test) for test in tests}})
 run.save_metrics({"over_seeds": {metric: asdict(found) for metric, found in by_seed.items()}})
-run.save_metrics({"statements": {metric: asdict(said) for metric, said in statements.items()}})
-run.save_metrics({"sentences": sentences})
+run.save_metrics({"statements": {test.metric: asdict(statement(test, "PM-Loss", "plain")) for test in tests}})
+run.save_metrics({"sentences": said})
 
 # %% [markdown]
 # **Limits.** A few steps on a few scenes show the direction of the effect, not its size in the paper, whose setting (100,000

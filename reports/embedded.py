@@ -77,6 +77,7 @@ def rows_of(folder: str) -> list[ResultRow]:
     return [ResultRow.from_metrics(r, trained_steps=steps[r["control"]], **link_to(folder)) for r in found["results"]]
 
 
+# %%
 def arm_row(name: str, arm: str) -> ResultRow:
     """Several trainings of one method: means over seeds, as the comparison computed them."""
     first, together = results[name][0], metrics[compare]["arms"][arm]

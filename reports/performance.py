@@ -32,6 +32,7 @@ from pmgs_lib.suite.performance import PerformanceTable, compare_performance, re
 from pmgs_lib.ui.performance_plots import plot_performance
 from pmgs_lib.ui.plots import plot_loss_curve
 
+# %%
 run = current_run()
 if not (measured and targets):
     raise ParameterError("reports/performance: no files given; run it by: pmgs run experiments/performance.yaml")

@@ -34,9 +34,7 @@ NAMES = {
     "over_seeds": "pmgs_lib.evaluation.seeds",
     "difference_over_seeds": "pmgs_lib.evaluation.seeds",
     "statement": "pmgs_lib.evaluation.statements",
-    "count_sentence": "pmgs_lib.evaluation.statements",
-    "pairing_sentence": "pmgs_lib.evaluation.statements",
-    "seed_sentence": "pmgs_lib.evaluation.statements",
+    "sentences": "pmgs_lib.evaluation.statements",
 }
 
 METHODS = {

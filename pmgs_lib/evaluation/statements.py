@@ -33,6 +33,22 @@ def statement(test: PairedTest, method: str, baseline: str) -> Statement:
     return Statement("hurts", f"{method} hurts {label}: {_evidence(test, 'worse')}")
 
 
+def sentences(
+    test: PairedTest, method: str, baseline: str, *, seeds: int = 1, difference: Interval | None = None
+) -> tuple[str, ...]:
+    """All that is to be said of a metric: in how many scenes, the statement, what is paired, and what seeds show.
+
+    seeds: trainings of each method; difference: over them, of `evaluation.seeds.difference_over_seeds`, where there is
+    more than one.
+    """
+    said = (
+        count_sentence(test, method),
+        f"{statement(test, method, baseline).text}.",
+        pairing_sentence(test, method, baseline, seeds),
+    )
+    return said if difference is None else (*said, seed_sentence(test.metric, difference, method, baseline))
+
+
 def count_sentence(test: PairedTest, method: str) -> str:
     """In how many scenes the method is better: "With PM-Loss, Overall is better in none of the 6 scenes"."""
     count, tied = len(test.scenes), f", {test.tied} tied" if test.tied else ""

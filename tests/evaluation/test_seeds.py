@@ -6,7 +6,7 @@ from scipy import stats
 
 from pmgs_lib.errors import DataError, ParameterError
 from pmgs_lib.evaluation import difference_over_seeds, over_seeds, paired_tests
-from pmgs_lib.evaluation.statements import count_sentence, pairing_sentence, seed_sentence
+from pmgs_lib.evaluation.statements import count_sentence, pairing_sentence, seed_sentence, sentences, statement
 
 
 def evaluation(psnr: float, *, scenes=("a", "b"), digest: str = "1", lpips: float | None = None) -> dict:
@@ -140,3 +140,18 @@ class TestSentences:
         assert said.startswith("Over 2 pairs of trainings with one seed each, PM-Loss minus plain in Overall is ")
         assert "(95 % interval, Student's t, n = 2); " in said
         assert end in said
+
+    def test_together_they_are_three_or_four(self):
+        test, found = (
+            overall([0.1, -0.2, 0.3]),
+            difference_over_seeds(trainings((1, 1), (2, 2)), trainings((1, 2), (2, 3))),
+        )
+        alone = sentences(test, "new", "old")
+        assert alone == (
+            count_sentence(test, "new"),
+            f"{statement(test, 'new', 'old').text}.",
+            pairing_sentence(test, "new", "old", 1),
+        )
+        several = sentences(test, "new", "old", seeds=2, difference=found)
+        assert several[3] == seed_sentence("overall_m", found, "new", "old")
+        assert all(said[0].isupper() and said.endswith(".") and not said.endswith("..") for said in several)
