@@ -22,6 +22,7 @@ NAMES = {
     "save_reconstruction": "pmgs_lib.export.saving",
     "write_depth": "pmgs_lib.export.depth",
     "read_depth": "pmgs_lib.export.depth",
+    "write_comparison_video": "pmgs_lib.export.comparison",
     "write_colmap": "pmgs_lib.export.colmap",
     "write_nerfstudio": "pmgs_lib.export.nerfstudio",
 }

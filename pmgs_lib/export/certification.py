@@ -1,4 +1,9 @@
-"""A file of splats is certified when it was read back, drawn with the same cameras, and shows the same pictures."""
+"""A file of splats is certified when it was read back, drawn with the same cameras, and shows the same pictures.
+
+Two formats that viewers know are not written. `.spz`: no library was found that has wheels for every Python from 3.11
+to 3.13. The compressed ply of SuperSplat: gsplat writes it, nothing here reads it back, so it could not be certified;
+SuperSplat makes it from our ply.
+"""
 
 import math
 import os

@@ -51,10 +51,10 @@ def write_colmap(
     """Write the files cameras, images and points3D of a model into `folder`, such as `capture/sparse/0`.
 
     cameras: one for each picture (frame); equal intrinsics share a camera. names: of the pictures, relative to their
-    own folder. form: binary or text. size: height and width of the pictures. points: Gaussians whose centres and constant colours become the
-    points (without tracks: no picture lists which it sees); without them the file of points is empty. Raises
-    `ParameterError` for cameras, names and points that no model can hold and for a folder with a model in it, and
-    `DataError` for cameras that are none. A write that fails leaves none of the three files.
+    own folder. size: height and width of the pictures. points: Gaussians whose centres and constant colours become the
+    points (without tracks: no picture lists which it sees); without them the file of points is empty. form: binary or
+    text. Raises `ParameterError` for cameras, names and points that no model can hold and for a folder with a model in
+    it, and `DataError` for cameras that are none. A write that fails leaves none of the three files.
     """
     _require_model(folder, cameras, names, size, form)
     model = _model(cameras, names, size, points)

@@ -48,6 +48,7 @@ class RenderRequest(SaveSettings):
                              "scene's own, cropped to what the model takes")  # fmt: skip
     near: float | None = Field(None, gt=0, description="least depth in world units; default: what the import found")
     far: float | None = Field(None, gt=0, description="greatest depth in world units")
+    against: str | None = Field(None, description="a second model, whose pictures stand beside in the video")
     video: VideoKind = Field("interpolate", description="path of the video's cameras")
     device: str = Field("auto", description="cpu, cuda ...; auto takes a GPU if there is one")
     config: str | None = Field(None, description="zoo name that says what a weights file holds, if its name does not")
@@ -67,9 +68,10 @@ def render(model: str, scenes: str, /, *, request: RenderRequest) -> str:
         (network, size), targets = _network(model, request, scene), _targets(request)
         context = dataset.views(scene, request.context, *size)
         target = dataset.views(scene, targets, *size) if targets else None
+    networks = {Path(model).name: network} | _second_network(request, scene, size, Path(model).name)
     if request.fast:  # not compiled: for one scene that would take longer than it saves
-        network = accelerate(network, compile=False, views_at_once=FAST_VIEWS)
-    made = reconstruct(network, context, name=Path(model).name)
+        networks = {name: accelerate(each, compile=False, views_at_once=FAST_VIEWS) for name, each in networks.items()}
+    made = [reconstruct(each, context, name=name) for name, each in networks.items()]
     settings = SaveSettings(**{name: getattr(request, name) for name in SaveSettings.model_fields})
     manifest = save_reconstruction(
         request.output,
@@ -91,6 +93,22 @@ def _network(model: str, request: RenderRequest, scene: ChunkScene) -> tuple[nn.
         return load_checkpoint(model, config=MODELS[model].config_for(*size), device=device), size
     network = load_checkpoint(model, config=request.config, device=device)
     return network, _size(request.size, scene, network.config)
+
+
+def _second_network(
+    request: RenderRequest, scene: ChunkScene, size: tuple[int, int], first: str
+) -> dict[str, nn.Module]:
+    """The model to compare with, under its name; nothing where none was asked for."""
+    if request.against is None:
+        return {}
+    name = Path(request.against).name
+    if name == first or request.video == "none":
+        raise ParameterError(
+            f"against {request.against!r}: shown in the video beside {first!r}, expected a model of another name and a "
+            "video; name both"
+        )
+    alike = request.model_copy(update={"size": f"{size[0]}x{size[1]}", "config": None})
+    return {name: _network(request.against, alike, scene)[0]}
 
 
 def _device(name: str) -> str:
@@ -126,10 +144,14 @@ def _summary(output: str, key: str, manifest: dict[str, Any]) -> str:
     written = [f"{count} {part}" if count > 1 else part for part, count in parts.items()]
     quality = [file["psnr"] for file in manifest["files"] if file.get("psnr") is not None]
     mean = f"; {sum(quality) / len(quality):.2f} dB at {len(quality)} targets" if quality else ""
+    shown = [name for file in manifest["files"] for name in file.get("shows", ())[1:]]
+    beside = f"; beside {', '.join(shown)} in the video" if shown else ""
+    clipped = sum(file.get("clipped", 0) for file in manifest["files"])
+    lost = f"; {clipped:,} depths beyond the scale were clipped" if clipped else ""
     proofs = [f"; {file['file']} {file['certified']}" for file in manifest["files"] if "certified" in file]
     left_out = [f"{part} ({reason})" for part, reason in manifest["left_out"].items() if reason != "not asked for"]
     rest = f"; left out {', '.join(left_out)}" if left_out else ""
     return (
         f"{output}: {key}, {views} to {made} in {manifest['seconds']:.2f} s on {manifest['device']}{mean}; "
-        f"wrote {', '.join(written)} and manifest.json{''.join(proofs)}{rest}"
+        f"wrote {', '.join(written)} and manifest.json{beside}{lost}{''.join(proofs)}{rest}"
     )

@@ -1,6 +1,6 @@
 """Depth maps as files of numbers: `.npy` and `.exr` hold them exactly, a 16-bit `.png` in steps of a stated size.
 
-Depth is z along the optical axis, in world units; a pixel without depth is 0, NaN or infinite.
+Depth is z along the optical axis, in world units; a pixel without depth holds 0, NaN or infinity.
 
     .npy   float32, as it is
     .exr   float32 channel Z, losslessly compressed, as it is
@@ -54,8 +54,9 @@ def write_depth(
 ) -> DepthFile:
     """Write a z-depth map as the suffix says, `.npy`, `.exr` or `.png` (16 bits); says what was clipped, and logs it.
 
-    steps_per_unit: of a `.png` only. Raises `ParameterError` for another suffix, negative depth and a scale that is
-    none, `BackendError` where the OpenEXR package is missing, `ExportError` for a file that came out wrong.
+    steps_per_unit: of a `.png` only. Raises `ParameterError` for another suffix, a scale that is none and negative
+    depth in a `.png`, `BackendError` where the package OpenEXR is missing, `ExportError` for a file that came out
+    wrong.
     """
     suffix = Path(path).suffix.lower()
     values = depth.detach().cpu().float().numpy()
@@ -63,13 +64,15 @@ def write_depth(
         raise ParameterError(f"{path}: no depth is written as {suffix!r}, expected one of {', '.join(_FORMATS)}")
     if not (0 < steps_per_unit < math.inf):
         raise ParameterError(f"{path}: {steps_per_unit} steps a unit, expected a positive number")
-    if bool((values < 0).any()) or values.size == 0:
-        raise ParameterError(f"{path}: depth is negative or empty, expected z along the optical axis; check its source")
     without = int(np.count_nonzero(~(np.isfinite(values) & (values > 0))))
     write, _ = _FORMATS[suffix]
     if suffix != ".png":
         write(path, values)
         return DepthFile(None, 0, 0, without)
+    if bool((values < 0).any()):
+        raise ParameterError(
+            f"{path}: depth is negative, expected z along the optical axis; check its source, or write .npy"
+        )
     steps, made = _steps(values, float(steps_per_unit), without)
     write(path, steps, float(steps_per_unit))
     if made.clipped:

@@ -11,8 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from pmgs_lib.data.files import replaced_atomically
+from pmgs_lib.data.pictures import encode_jpeg
 from pmgs_lib.errors import ParameterError
+from pmgs_lib.export.depth import write_depth
 
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+JPEG_QUALITY = 95
 DEPTH_COLORMAP = "magma_r"  # perceptually uniform; near is light, far is dark
 ERROR_COLORMAP = "inferno"  # perceptually uniform, black is no error
 LARGEST_ERROR = 0.5  # end of the scale of colour errors; fixed, so that errors compare between pictures
@@ -24,7 +28,7 @@ def image_to_uint8(images: Float[Tensor, "*batch 3 h w"]) -> UInt8[np.ndarray, "
 
 
 def save_image(path: str | os.PathLike[str], image: Float[Tensor, "3 h w"]) -> None:
-    """Write one image in [0, 1] as PNG. Raises `ParameterError` when it holds NaN, which has no colour."""
+    """Write one image in [0, 1] as PNG or JPEG. Raises `ParameterError` when it holds NaN, which has no colour."""
     if not bool(image.isfinite().all()):
         raise ParameterError(f"save_image {path}: the image holds NaN or infinity; look at what produced it")
     save_pixels(path, image_to_uint8(image))
@@ -57,19 +61,17 @@ def error_colors(error: Float[Tensor, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
 def save_depth(path: str | os.PathLike[str], depth: Float[Tensor, "h w"], near: int | float, far: int | float) -> None:
     """Write a z-depth map twice: colours as PNG at `path`, the numbers (float32, world units) beside it as `.npy`."""
     target = Path(path)
-    save_raw_depth(target.with_suffix(".npy"), depth)
+    write_depth(target.with_suffix(".npy"), depth)
     save_pixels(target, depth_colors(depth, near, far))
 
 
-def save_raw_depth(path: str | os.PathLike[str], depth: Float[Tensor, "h w"]) -> None:
-    """Write the numbers of a z-depth map, float32 in world units, as `.npy`."""
-    with replaced_atomically(path) as sibling, sibling.open("wb") as stream:
-        np.save(stream, depth.detach().cpu().float().numpy(), allow_pickle=False)
-
-
 def save_pixels(path: str | os.PathLike[str], pixels: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Write bytes with channels last as PNG."""
-    if Path(path).suffix.lower() != ".png":
-        raise ParameterError(f"save {path}: pictures are written as PNG, expected a name that ends in .png")
+    """Write bytes with channels last as the suffix says: `.png` without loss, `.jpg` or `.jpeg` nearly so."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in PICTURE_SUFFIXES:
+        raise ParameterError(f"save {path}: no picture is written so, expected {', '.join(PICTURE_SUFFIXES)}")
     with replaced_atomically(path) as sibling:
-        Image.fromarray(pixels).save(sibling, format="PNG")
+        if suffix == ".png":
+            Image.fromarray(pixels).save(sibling, format="PNG")
+        else:
+            sibling.write_bytes(encode_jpeg(np.ascontiguousarray(pixels), JPEG_QUALITY))

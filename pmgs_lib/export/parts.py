@@ -2,19 +2,21 @@
 
 Counterparts of the options of DepthSplat's released test mode (`test.*` of its configuration):
 
-    inputs              save_input_images      inputs/<frame>.png
+    inputs              save_input_images      inputs/<frame>.png, or .jpg; so are the next two
     rendered            save_image             rendered/<frame>.png, drawn a few at a time (render_chunk_size)
     truth               save_gt_image          truth/<frame>.png
     depth               save_depth             depth/<frame>.png, all on one logarithmic scale
     depth-beside-image  save_depth_concat_img  depth_beside_image.png, the inputs above their depth
-    raw-depth           save_depth_npy         raw_depth/<frame>.npy, float32, world units
+    raw-depth           save_depth_npy         raw_depth/<frame>.npy, float32, world units; also .exr, .png (16 bits)
     gaussians           save_gaussian          gaussians.ply, which renders the same when it is read back
     video               save_video             video.mp4; path "stabilized" with `window` frames is stablize_camera with
-                                               stab_camera_kernel, "interpolate" and "wobble" are its validation videos
+                                               stab_camera_kernel, "interpolate" and "wobble" are its validation videos;
+                                               of several reconstructions it shows all, side by side
 
 Pictures at target cameras are always drawn at these; only a video's path is ever smoothed.
 """
 
+import importlib.util
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +32,9 @@ from pmgs_lib.data.config import Config
 from pmgs_lib.errors import ParameterError
 from pmgs_lib.evaluation.metrics import psnr
 from pmgs_lib.export.certification import write_splats
-from pmgs_lib.export.images import depth_colors, image_to_uint8, save_image, save_pixels, save_raw_depth
+from pmgs_lib.export.comparison import comparison_frames
+from pmgs_lib.export.depth import MILLIMETRES, write_depth
+from pmgs_lib.export.images import depth_colors, image_to_uint8, save_image, save_pixels
 from pmgs_lib.export.reconstruction import (
     CHUNK_VIEWS,
     STABILIZING_WINDOW,
@@ -44,6 +48,7 @@ from pmgs_lib.views import Views
 
 Part = Literal["inputs", "rendered", "truth", "depth", "depth-beside-image", "raw-depth", "gaussians", "video"]
 VideoKind = Literal["none", PathKind]
+DepthFormat = Literal["npy", "exr", "png"]
 Written = Iterator[tuple[str, dict[str, Any]]]  # file names relative to the folder, with facts for the manifest
 
 # The depth scale of the colours spans these quantiles: a few pixels far off would leave all others one colour.
@@ -55,6 +60,10 @@ class SaveSettings(Config):
     """What to save of a reconstruction, and how."""
 
     save: tuple[Part, ...] = Field((), description=f"some of {', '.join(get_args(Part))}; none named: all that can be")
+    pictures: Literal["png", "jpg"] = Field("png", description="format of inputs, rendered and truth")
+    depth_as: tuple[DepthFormat, ...] = Field(("npy",), min_length=1, description="formats of the raw depth, some of "
+                                              f"{', '.join(get_args(DepthFormat))}; png has 16 bits")  # fmt: skip
+    steps_per_unit: float = Field(MILLIMETRES, gt=0, allow_inf_nan=False, description="of depth in a png, a world unit")
     video: VideoKind = Field("none", description="path of the video's cameras")
     frames: int = Field(60, ge=1, description="frames of a video along a made-up path")
     window: int = Field(STABILIZING_WINDOW, ge=1, description="frames over which a stabilized path is smoothed, odd")
@@ -64,7 +73,7 @@ class SaveSettings(Config):
 
 @dataclass(frozen=True)
 class SaveJob:
-    """Everything the writers look at; frames are the numbers that name files."""
+    """Everything the writers look at; frames are the numbers that name files. beside: shown in the video only."""
 
     folder: Path
     reconstruction: Reconstruction
@@ -72,6 +81,7 @@ class SaveJob:
     settings: SaveSettings
     context_frames: tuple[int, ...]
     target_frames: tuple[int, ...]
+    beside: tuple[Reconstruction, ...] = ()
 
 
 def obstacle(part: Part, job: SaveJob) -> str | None:
@@ -81,6 +91,8 @@ def obstacle(part: Part, job: SaveJob) -> str | None:
         return "the model predicts depth only; take a splatting model"
     if part in ("depth", "depth-beside-image", "raw-depth") and made.depth is None:
         return "the model predicts no depth; take another model"
+    if part == "raw-depth" and "exr" in job.settings.depth_as and importlib.util.find_spec("OpenEXR") is None:
+        return "its .exr needs the package OpenEXR; install it, or take another format"
     if part in ("rendered", "truth") and job.target is None:
         return "there are no target views; name target frames"
     if part == "video" and path == "none":
@@ -113,7 +125,7 @@ def _save_truth(job: SaveJob) -> Written:
 
 def _save_images(job: SaveJob, part: str, frames: tuple[int, ...], images: Float[Tensor, "view 3 h w"]) -> Written:
     for frame, image in zip(frames, images, strict=True):
-        name = f"{part}/{frame:06d}.png"
+        name = f"{part}/{frame:06d}.{job.settings.pictures}"
         save_image(job.folder / name, image)
         yield name, {"frame": frame}
 
@@ -123,7 +135,9 @@ def _save_rendered(job: SaveJob) -> Written:
     path = render_path(job.reconstruction, target.cameras, target.height, target.width, chunk=job.settings.chunk)
     colors = (color for rendering in path for color in rendering.color)
     for frame, color, truth in zip(job.target_frames, colors, target.images, strict=True):
-        name, quality = f"rendered/{frame:06d}.png", psnr(color, truth.to(color.device)).item()
+        # The figure is that of the rendering itself, before its file rounds it to bytes.
+        name = f"rendered/{frame:06d}.{job.settings.pictures}"
+        quality = psnr(color, truth.to(color.device)).item()
         save_image(job.folder / name, color)
         yield name, {"frame": frame, "psnr": quality if math.isfinite(quality) else None}
 
@@ -147,9 +161,11 @@ def _save_depth_beside_image(job: SaveJob) -> Written:
 
 def _save_raw_depth(job: SaveJob) -> Written:
     for frame, depth in zip(job.context_frames, job.reconstruction.depth, strict=True):
-        name = f"raw_depth/{frame:06d}.npy"
-        save_raw_depth(job.folder / name, depth)
-        yield name, {"frame": frame}
+        for kind in job.settings.depth_as:
+            name = f"raw_depth/{frame:06d}.{kind}"
+            made = write_depth(job.folder / name, depth, steps_per_unit=job.settings.steps_per_unit)
+            scale = {} if made.steps_per_unit is None else {"steps_per_unit": made.steps_per_unit}
+            yield name, {"frame": frame, "clipped": made.clipped, "without_depth": made.without, **scale}
 
 
 def _save_gaussians(job: SaveJob) -> Written:
@@ -164,9 +180,15 @@ def _save_video(job: SaveJob) -> Written:
     made, settings, context = job.reconstruction, job.settings, job.reconstruction.context
     target = None if job.target is None else job.target.cameras
     cameras = camera_path(settings.video, made, target, frames=settings.frames, window=settings.window)
-    path = render_path(made, cameras, context.height, context.width, chunk=settings.chunk)
-    frames = stream_video(job.folder / "video.mp4", (image_to_uint8(part.color) for part in path), settings.fps)
-    yield "video.mp4", {"frames": frames, "height": context.height, "width": context.width, "path": settings.video}
+    shown = [made, *job.beside]
+    if job.beside:
+        chunks = comparison_frames(shown, cameras, [each.model for each in shown], chunk=settings.chunk)
+    else:
+        path = render_path(made, cameras, context.height, context.width, chunk=settings.chunk)
+        chunks = (image_to_uint8(part.color) for part in path)
+    frames = stream_video(job.folder / "video.mp4", chunks, settings.fps)
+    size = {"height": context.height, "width": context.width}
+    yield "video.mp4", {"frames": frames, **size, "path": settings.video, "shows": [each.model for each in shown]}
 
 
 def _colored_depths(job: SaveJob) -> list[UInt8[np.ndarray, "h w 3"]]:

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from pmgs_lib.data.files import read_json, write_json
 from pmgs_lib.errors import DataError, ParameterError
+from pmgs_lib.export.comparison import require_labels
 from pmgs_lib.export.parts import WRITERS, Part, SaveJob, SaveSettings, depth_range, obstacle
 from pmgs_lib.export.reconstruction import Reconstruction
 from pmgs_lib.views import Views
@@ -16,7 +17,7 @@ MANIFEST = "manifest.json"
 
 def save_reconstruction(
     folder: str | os.PathLike[str],
-    reconstruction: Reconstruction,
+    reconstruction: Reconstruction | Sequence[Reconstruction],
     target: Views | None = None,
     *,
     settings: SaveSettings | None = None,
@@ -26,19 +27,25 @@ def save_reconstruction(
 ) -> dict[str, Any]:
     """Write the parts of a reconstruction that `settings` ask for, then `manifest.json`; returns the manifest.
 
-    Parts and their released counterparts: see `pmgs_lib.export.parts`. target: views of the scene to be drawn and
-    compared with. context_frames, target_frames: numbers that name the files, 0, 1, ... by default. The manifest lists
-    every file with its size, near and far, the settings, and under `left_out` each part that was not written, with the
-    reason. Raises `ParameterError` before anything is written when a part is asked for that cannot be, and for a folder
-    that is not empty unless `overwrite`, which first removes what an earlier manifest there lists and nothing else.
+    Parts and their released counterparts: see `pmgs_lib.export.parts`. reconstruction: of several (of the same views,
+    by models of different names) the first is saved, and the video shows all side by side. target: views of the scene
+    to be drawn and compared with. context_frames, target_frames: numbers that name the files, 0, 1, ... by default.
+    The manifest lists every file with its size, near and far, the settings, and under `left_out` each part that was not
+    written, with the reason. Raises `ParameterError` before anything is written when a part is asked for that cannot
+    be, and for a folder that is not empty unless `overwrite`, which first removes what an earlier manifest there lists
+    and nothing else.
     """
+    first, *others = [reconstruction] if isinstance(reconstruction, Reconstruction) else reconstruction
+    if others:
+        require_labels([each.model for each in (first, *others)], 1 + len(others))
     job = SaveJob(
         Path(folder),
-        reconstruction,
+        first,
         target,
         settings or SaveSettings(),
-        _frame_numbers("context_frames", context_frames, reconstruction.context.count),
+        _frame_numbers("context_frames", context_frames, first.context.count),
         _frame_numbers("target_frames", target_frames, 0 if target is None else target.count),
+        tuple(others),
     )
     wanted, left_out = _choose_parts(job)
     facts = _facts(job)

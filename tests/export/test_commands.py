@@ -2,9 +2,12 @@
 
 import json
 import re
+import subprocess
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pmgs_lib import cli
@@ -12,7 +15,7 @@ from pmgs_lib.data import make_scene, make_scenes, open_dataset
 from pmgs_lib.export import read_ply
 from pmgs_lib.export.nerfstudio import write_nerfstudio
 from pmgs_lib.export.reconstruction import reconstruct
-from pmgs_lib.models import load_checkpoint
+from pmgs_lib.models import load_checkpoint, save_checkpoint
 
 RANGE = ("--near", "0.5", "--far", "40")
 
@@ -86,6 +89,48 @@ def test_the_files_are_those_of_the_library_call(scenes, render, tmp_path):
         assert picture.size == (64, 48)
 
 
+def test_a_second_model_stands_beside_in_the_video(scenes, render, tmp_path):
+    key = open_dataset(scenes).keys[0]
+    save_weights(tmp_path / "other.safetensors")
+    options = [
+        "--scene",
+        key,
+        "--context",
+        "0,4",
+        *RANGE,
+        "--frames",
+        "3",
+        "--device",
+        "cpu",
+        "--save",
+        "video,raw-depth",
+    ]
+    status, said, _ = render(
+        "depthsplat-tiny", scenes, *options, "--against", tmp_path / "other.safetensors", "--output", tmp_path / "out",
+        "--depth-as", "npy,png", "--steps-per-unit", "60000",
+    )  # fmt: skip
+    assert status == 0
+    assert "; beside other.safetensors in the video" in said
+    assert re.search(r"; [\d,]+ depths beyond the scale were clipped", said)
+    files = json.loads((tmp_path / "out/manifest.json").read_text())["files"]
+    assert next(file["shows"] for file in files if file["part"] == "video") == ["depthsplat-tiny", "other.safetensors"]
+    assert sum("png" in file["file"] for file in files) == 2
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "out/video.mp4")]
+    raw = subprocess.run([*command, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"], capture_output=True, check=True).stdout
+    frames = np.frombuffer(raw, np.uint8).reshape(3, 20 + 64, 96 + 4 + 96, 3).astype(float)
+    assert np.abs(frames[:, 20:, :96] - frames[:, 20:, 100:]).mean() > 2  # another model, other pictures
+
+
+def save_weights(path) -> None:
+    """The tiny model, its weights a little changed."""
+    model = load_checkpoint("depthsplat-tiny")
+    rng = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for values in model.parameters():
+            values += 0.05 * values.std(correction=0) * torch.randn(values.shape, generator=rng)
+    save_checkpoint(path, model, {"source": "a test"})
+
+
 def test_a_capture_is_rendered_without_an_import_of_its_own(render, tmp_path):
     scene = make_scene(3, frames=4, height=72, width=100)
     write_nerfstudio(tmp_path / "walk", scene.images, scene.cameras)
@@ -110,6 +155,8 @@ def test_a_capture_is_rendered_without_an_import_of_its_own(render, tmp_path):
         (["--context", "0,4", "--scene", "KEY", "--far", "0.2"], "near 0.5 and far 0.2"),
         (["--context", "0,4", "--scene", "KEY", "--device", "abacus"], "device 'abacus': cannot be used"),
         (["--context", "0", "--scene", "KEY"], "1 context view"),
+        (["--context", "0,4", "--scene", "KEY", "--against", "depthsplat-tiny"], "expected a model of another name"),
+        (["--context", "0,4", "--scene", "KEY", "--depth-as", "tif"], "depth_as.0: Input should be 'npy', 'exr' or"),
     ],
 )
 def test_faults_are_told_in_one_line(arguments, message, scenes, render, tmp_path):

@@ -63,7 +63,7 @@ def test_what_does_not_fit_is_counted_and_said(tmp_path, caplog):
         ("depth.tif", None, {}, "no depth is written as '.tif', expected one of .npy, .exr, .png"),
         ("depth.png", None, {"steps_per_unit": 0}, "0 steps a unit, expected a positive number"),
         ("depth.png", None, {"steps_per_unit": float("nan")}, "nan steps a unit"),
-        ("depth.npy", -1.0, {}, "depth is negative or empty"),
+        ("depth.png", -1.0, {}, "depth is negative, expected z along the optical axis"),
     ],
 )
 def test_what_cannot_be_written_is_refused(name, change, options, message, depth, tmp_path):

@@ -26,9 +26,28 @@ def test_nan_has_no_colour(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_only_png_is_written(tmp_path):
-    with pytest.raises(ParameterError, match=r"ends in \.png"):
-        save_image(tmp_path / "image.jpg", torch.zeros(3, 4, 4))
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".JPG"])
+def test_a_jpeg_is_one_and_nearly_the_same(suffix, tmp_path):
+    waves = 0.5 + 0.4 * torch.sin(torch.arange(40.0) / 5)
+    image = torch.stack([waves.expand(30, -1), waves[:30, None].expand(-1, 40), 1 - waves.expand(30, -1)])
+    save_image(tmp_path / f"image{suffix}", image)
+    with Image.open(tmp_path / f"image{suffix}") as picture:
+        assert picture.format == "JPEG"
+        error = np.abs(np.asarray(picture).astype(float) - image_to_uint8(image))
+    assert 0 < error.mean() < 1.5
+
+
+def test_other_formats_are_refused(tmp_path):
+    with pytest.raises(ParameterError, match=r"expected \.png, \.jpg, \.jpeg"):
+        save_image(tmp_path / "image.tif", torch.zeros(3, 4, 4))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_a_full_disk_leaves_nothing(suffix, rng, tmp_path, full_disk):
+    with pytest.raises(OSError, match="File too large"), full_disk(1000):
+        save_image(tmp_path / f"image{suffix}", torch.rand(3, 60, 60, generator=rng))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_depth_keeps_its_numbers_beside_its_colours(rng, tmp_path):
