@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -208,6 +209,14 @@ def test_coarse_is_smaller_like_the_whole_and_without_a_score(stage, monkeypatch
     halved = Image.fromarray(pixels_of(full)).resize((WIDTH // 2, HEIGHT // 2), Image.Resampling.BOX)
     difference = np.abs(np.asarray(halved, float) - pixels_of(coarse)).mean() / 255
     assert difference < 0.05
+
+
+def test_a_coarse_picture_leaves_the_number_of_threads_as_it_was(stage):
+    before = numba.get_num_threads(), torch.get_num_threads()
+    render_frame(stage, HOME, coarse=True)
+    with pytest.raises(ParameterError):
+        render_frame(stage, replace(HOME, left="nobody"), coarse=True)
+    assert (numba.get_num_threads(), torch.get_num_threads()) == before
 
 
 # ---- the camera

@@ -2,9 +2,12 @@
 
 import io
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numba
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
@@ -77,7 +80,10 @@ def render_frame(stage: Stage, state: ExplorerState, *, coarse: bool = False) ->
     height, width = scene.size
     if coarse:
         height, width = (max(round(side * stage.coarse_share), 1) for side in (height, width))
-    drawings = [_draw(stage, state, name, camera, (height, width), coarse) for name in state.subjects]
+    for name in state.subjects:
+        stage.subject(state.scene, name)  # a model that runs for this picture has all threads
+    with _one_thread() if coarse else nullcontext():
+        drawings = [_draw(stage, state, name, camera, (height, width), coarse) for name in state.subjects]
     pixels = _joined([drawing.pixels for drawing in drawings], state)
     array = pixels.movedim(0, -1).contiguous().cpu().numpy()
     scores = {} if coarse else {name: target_psnr(stage, state, name, target) for name in state.subjects}
@@ -179,6 +185,20 @@ def _resized(image: Float[Tensor, "3 h w"], size: tuple[int, int]) -> Float[Tens
     if image.shape[-2:] == size:
         return image
     return torch.nn.functional.interpolate(image[None], size=size, mode="area")[0]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Coarse pictures take 10 ms on one core. More of them gain little, and where others use them, threads wait for
+    each other: 0.2 s a picture were measured on two busy cores, 0.03 s so."""
+    of_kernels, of_tensors = numba.get_num_threads(), torch.get_num_threads()
+    numba.set_num_threads(1)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(of_kernels)
+        torch.set_num_threads(of_tensors)
 
 
 def _joined(pictures: list[Tensor], state: ExplorerState) -> UInt8[Tensor, "3 h w"]:

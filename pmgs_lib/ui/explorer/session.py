@@ -41,8 +41,9 @@ def explore(
     asked for. models: by the name to show; a module, or a name or file for `load_for_size`. Each is run on the scene
     that is picked. gaussians: for a single scene, what is there already, by name: Gaussians, a `MethodOutput`, a
     `Prediction`, a `Reconstruction`, or a `Subject` where the usual `RenderingSettings` are not meant. With two or more
-    names the first two are compared, models before Gaussians. device: "cpu", "cuda", or "auto"; a missing GPU is replaced by the CPU, and a line
-    in the explorer says so. state: where to begin, such as the `state` of another explorer.
+    names the first two are compared, models before Gaussians. device: "cpu", "cuda", or "auto"; a missing GPU is
+    replaced by the CPU, and a line in the explorer says so. state: where to begin, such as the `state` of another
+    explorer.
 
     Nothing that is drawn becomes part of the notebook but one still picture, in the output of the cell. Raises
     `ParameterError` for scenes and subjects that cannot be shown.
