@@ -252,19 +252,21 @@ def test_a_disk_that_fills_up_keeps_the_state_before(small_disk):
 
 
 def killed_while_saving(folder: Path, moment_s: float, first: int) -> int:
-    """A process that saves one state after another is killed; returns the last step that it confirmed."""
+    """A process that saves one state after another is killed so long after its begin; the last step it confirmed."""
 
     def work(say):
+        say(str(first - 1))
         for step in range(first, first + 10_000):
             save_state(folder, step, nest(step % 17, size=20_000))
             say(str(step))
 
     child = Child(work)
-    time.sleep(moment_s)
-    assert child.end(kill=True) == -signal.SIGKILL
     with child.lines as said:
-        confirmed = said.read().split()
-    return int(confirmed[-1]) if confirmed else first - 1
+        confirmed = [said.readline()]
+        time.sleep(moment_s)
+        assert child.end(kill=True) == -signal.SIGKILL
+        confirmed += said.read().split()
+    return int(confirmed[-1])
 
 
 def kill_many(folder: Path, times: int) -> int:
