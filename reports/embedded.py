@@ -145,8 +145,8 @@ for name, (folder, *_) in folders.items():
 
 # %% [markdown]
 # ## What PM-Loss changes
-# Fine-tunings from the same weights on the same scenes; they differ in the weight of PM-Loss, and pairs with one seed see the
-# scenes in the same order. Which metric is tested was chosen before looking: overall, the mean of accuracy (from a Gaussian's
+# Fine-tunings from the same weights on the same scenes, with PM-Loss and without ("plain"); pairs with one seed see the scenes in
+# the same order. Which metric is tested was chosen before looking: overall, the mean of accuracy (from a Gaussian's
 # centre to the nearest surface) and completeness (from the surface to the nearest centre). Two questions are asked of it: would
 # other scenes show the difference (paired test over scenes), and would other seeds (interval over pairs of trainings)?
 

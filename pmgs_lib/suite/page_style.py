@@ -42,6 +42,7 @@ table.dataframe th, table.dataframe td, .text_cell_render th, .text_cell_render 
   border: none; border-bottom: 1px solid #e2e2e2; padding: 5px 12px 5px 0; text-align: left; vertical-align: top; }
 table.dataframe td { text-align: right; white-space: nowrap; }
 table.dataframe thead th { text-align: right; border-bottom: 1.5px solid #222; }
+table.dataframe thead th:first-child { text-align: left; }
 table.plain thead th { border-bottom: 1.5px solid #222; }
 table.plain th, table.plain td { white-space: nowrap; }
 table.plain th .quiet { display: inline-block; min-width: 11em; white-space: normal; }

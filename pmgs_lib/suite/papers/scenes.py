@@ -39,7 +39,7 @@ def provenance_table(folders: Sequence[Path]) -> "pandas.DataFrame":
             "notebook": record.content["notebook"],
             "key": record.key,
             "profile": record.content["profile"],
-            "finished": record.content["finished"][:19],
+            "finished": record.content["finished"][:16].replace("T", " "),
             "seconds": round(record.seconds, 1),
             "device": record.content.get("device", ""),
             "torch": (record.content.get("versions") or {}).get("torch", ""),
