@@ -4,6 +4,7 @@ from pmgs_lib._lazy import lazy_names
 from pmgs_lib.ui.displays import register_displays
 
 NAMES = {
+    "explore": "pmgs_lib.ui.explorer.session",
     "plot_views": "pmgs_lib.ui.plots",
     "plot_prediction": "pmgs_lib.ui.plots",
     "plot_comparison": "pmgs_lib.ui.plots",
