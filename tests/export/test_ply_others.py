@@ -10,7 +10,9 @@ from gsplat.exporter import export_splats
 from plyfile import PlyData, PlyElement
 
 from pmgs_lib.errors import DataError
+from pmgs_lib.export.certification import write_splats
 from pmgs_lib.export.ply import read_ply, write_ply
+from pmgs_lib.export.splat_values import CHUNK_ROWS
 from pmgs_lib.gaussians import Gaussians
 
 
@@ -81,6 +83,29 @@ def test_the_order_and_the_precision_of_properties_do_not_matter(kind, tmp_path)
     plain, odd = read_ply(tmp_path / "plain.ply"), read_ply(tmp_path / "odd.ply")
     for name in vars(plain):
         assert getattr(odd, name).equal(getattr(plain, name)), name
+
+
+@pytest.mark.parametrize("kind", ["<f4", "<f8"])
+def test_a_scene_of_several_parts_comes_back_in_order(kind, tmp_path):
+    written = scene(1, 2 * CHUNK_ROWS + 5)
+    write_ply(tmp_path / "scene.ply", written)
+    rewritten(tmp_path / "scene.ply", lambda fields: [(name, kind) for name, _ in fields])
+    read = read_ply(tmp_path / "scene.ply")
+    assert read.means.equal(written.means)
+    assert read.harmonics.equal(written.harmonics)
+    torch.testing.assert_close(read.scales, written.scales, rtol=1e-5, atol=0)
+    torch.testing.assert_close(read.opacities, written.opacities, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("suffix", [".ply", ".splat"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(suffix, tmp_path, full_disk):
+    path = tmp_path / f"scene{suffix}"
+    write_splats(path, scene(0, 4))
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="File too large"), full_disk(len(before) + 100):
+        write_splats(path, scene(0, 500))
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("extra", [("filter_3D", "<f4"), ("red", "u1")])
