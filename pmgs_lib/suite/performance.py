@@ -14,7 +14,7 @@ from pmgs_lib.suite.tables import CELL, HEAD, LEFT, QUIET, SCROLLING, TABLE
 Verdict = Literal["MET", "MISSED", "NOT MEASURED"]
 COLORS: Mapping[Verdict, str] = {"MET": "#14632b", "MISSED": "#a11717", "NOT MEASURED": "#595959"}
 HEADINGS = ("ours, median", "range", "must be", "released code", "ratio", "verdict", "measured")
-DIGITS = {"ms": 1, "GiB": 2, "dB": 1}
+DIGITS = {"ms": 1, "GiB": 2, "dB": 1, "%": 1, "times": 2}
 
 
 @dataclass(frozen=True)
