@@ -24,7 +24,7 @@ from pmgs_lib.views import Views
 ASPECT = 16 / 9  # width over height of the picture
 LAB_VARIABLE = "JPY_SESSION_NAME"  # Jupyter's server leaves it with every kernel that somebody opened
 HELP = "Drag to turn, drag with the right button to shift, scroll to come nearer; the button in the corner lists the "
-HELP += "parts, each with an eye that shows and hides it."
+HELP += "parts, each with an eye that shows and hides it. Where nothing follows, the notebook is not trusted."
 
 
 class ViewSettings(BaseModel):
@@ -80,9 +80,8 @@ class View3D:
         caption = self.caption()
         shown = f'<div style="font-size:12px">{escape(caption)}</div>'
         if self.embed:
-            note = "No viewer here? The notebook is not trusted, or was exported without frames: see the picture above."
             shown += f'<iframe srcdoc="{escape(self.page)}" title="3D viewer" width="100%" height="{self.height_px}" '
-            shown += f'style="border:1px solid #ddd;display:block">{note}</iframe>'
+            shown += f'style="border:1px solid #ddd;display:block"></iframe>'
         display({"text/plain": caption, "text/html": f"<div>{shown}</div>"}, raw=True)
 
 
