@@ -4,7 +4,6 @@ import math
 import subprocess
 import sys
 import time
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -14,60 +13,20 @@ from IPython.core.formatters import DisplayFormatter
 from PIL import Image
 
 from pmgs_lib.evaluation import interval_over_seeds, paired_tests
-from pmgs_lib.evaluation.ledger import Ledger
 from pmgs_lib.evaluation.methods import MethodOutput
-from pmgs_lib.evaluation.results import EvaluationResult, EvaluationSettings, SceneScore, TargetRow
+from pmgs_lib.evaluation.results import EvaluationResult
 from pmgs_lib.export.certification import Certificate
 from pmgs_lib.gaussians import Gaussians
 from pmgs_lib.models.base import Prediction
 from pmgs_lib.rasterizers.base import Rendering, RenderingSettings
 from pmgs_lib.suite.closure import find_closure
-from pmgs_lib.suite.records import RunRecord
 from pmgs_lib.ui.displays import VIEWS_OF_TYPES, html_view, register_displays, text_view
 from pmgs_lib.ui.displays_sketch import sketch_gaussians
 from pmgs_lib.views import Example
+from tests.ui.displays_cases import MOST_BYTES, assert_harmless, broken, make_evaluation, make_gaussians, make_record
 
-MOST_BYTES, MOST_SECONDS = 100_000, 0.2
+MOST_SECONDS = 0.2
 EVIL = '<script>alert("x")</script>'
-
-
-def make_gaussians(count: int, degree: int = 1, seed: int = 0) -> Gaussians:
-    generator = torch.Generator().manual_seed(seed)
-    rand = lambda *shape: torch.rand(*shape, generator=generator)  # noqa: E731
-    means = rand(count, 3) * torch.tensor([6.0, 2.0, 9.0])
-    return Gaussians(
-        means, 0.05 * rand(count, 3), rand(count, 4), 0.05 + 0.9 * rand(count), rand(count, (degree + 1) ** 2, 3) - 0.5
-    )
-
-
-def make_evaluation(scene: str = "room", reason: str = "too dark", comparable: str | None = None) -> EvaluationResult:
-    ledger = Ledger.of([scene, "other"])
-    ledger.score(scene)
-    ledger.skip("other", reason)
-    rows = (TargetRow(scene, 3, "inside", {"psnr": 20.0, "ssim": 0.5}), TargetRow(scene, 9, "outside", {"psnr": 16.0}))
-    score = SceneScore(scene, rows, {}, {"lpips": reason})
-    settings = EvaluationSettings(
-        protocol="smoke", protocol_digest="0123456789abcdef", height=64, width=96, limit_m=None, device="cpu",
-        not_comparable=comparable,
-    )  # fmt: skip
-    return EvaluationResult(scene, False, settings, [score], ledger)
-
-
-def make_record(folder: Path, word: str = "plain") -> RunRecord:
-    content = {
-        "id": word,
-        "key": "0efb300741019760",
-        "notebook": "notebooks/30_train.ipynb",
-        "experiment": "smoke",
-        "device": "cpu",
-        "parameters": {"weights": word, "steps": 20},
-        "parts": {"notebook": "a" * 64, "library": {"pmgs_lib/a.py": "b"}, "data": {}, "environment": {"python": "3"}},
-        "needs": {"train_scenes": "a83ed156f4468bb3"},
-        "made": {"executed.ipynb": {"bytes": 1234, "sha256": "c"}},
-        "seconds": 49.9,
-        "finished": "2026-11-20T19:07:53.531+00:00",
-    }
-    return RunRecord(folder, content)
 
 
 @pytest.fixture
@@ -91,43 +50,6 @@ def values(example, output, tmp_path) -> dict[str, object]:
         "Certificate": Certificate(61.2, 61.2, 2e-4, 0.97, ("harmonics above degree 0",)),
         "RunRecord": make_record(tmp_path),
     }
-
-
-class Parsed(HTMLParser):
-    """Tags must close in order; nothing may run or load."""
-
-    EMPTY = frozenset({"img", "br"})
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[str] = []
-        self.sources: list[str] = []
-        self.words = ""
-        self.feed(html)
-        self.close()
-        assert not self.open, f"not closed: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append(tag)
-        assert not [name for name, _ in attrs if name.startswith("on")]
-        self.sources += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in self.EMPTY:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words += data
-
-
-def assert_harmless(html: str) -> Parsed:
-    parsed = Parsed(html)
-    assert not {"script", "link", "iframe", "object", "style"} & set(parsed.seen)
-    assert all(source.startswith("data:image/") for source in parsed.sources)
-    assert len(html.encode()) <= MOST_BYTES
-    return parsed
 
 
 def test_every_type_has_a_view_that_is_small_valid_and_loads_nothing(values):
@@ -225,9 +147,7 @@ def test_what_comes_from_outside_cannot_become_markup(views, tmp_path):
 
 
 def test_long_words_are_cut(tmp_path):
-    record = make_record(tmp_path, "w" * 5000)
-    assert len(html_view(record)) < 5000
-    assert len(text_view(record)) < 1500
+    assert len(html_view(make_record(tmp_path, "w" * 5000))) < 5000
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -248,14 +168,6 @@ def test_values_that_are_not_finite_are_counted_and_not_drawn():
         value.fill_(torch.nan)
     assert "none of 100 Gaussians can be seen" in assert_harmless(html_view(gaussians)).words
     assert "means none (300 NaN OR INFINITE) m" in text_view(gaussians)
-
-
-def broken(kind: type, **fields: object) -> object:
-    """A value as no constructor makes it, but a crash or a newer file may."""
-    value = object.__new__(kind)
-    for name, field in fields.items():
-        object.__setattr__(value, name, field)
-    return value
 
 
 def test_what_is_broken_shows_what_can_be_read_and_why_the_rest_cannot():
@@ -312,7 +224,7 @@ SCRIPT = """
 import sys, torch
 from pathlib import Path
 sys.path.insert(0, {folder!r})
-from test_displays_limits import make_evaluation, make_gaussians, make_record
+from displays_cases import make_evaluation, make_gaussians, make_record
 from pmgs_lib.ui.displays import html_view, text_view
 for value in (make_gaussians(200), make_evaluation(), make_record(Path("elsewhere"))):
     print(text_view(value))

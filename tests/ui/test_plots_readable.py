@@ -20,7 +20,6 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation, Text
 from matplotlib.ticker import NullFormatter
@@ -295,8 +294,3 @@ def test_ink_contrasts_with_any_ground(ground):
 def test_the_style_has_a_dash_and_a_marker_for_every_colour():
     assert len(style.CYCLE) == len(style.DASHES) == len(style.MARKERS)
     assert len(set(map(str, style.DASHES))) == len(set(style.MARKERS)) == len(style.CYCLE)
-
-
-def test_pictures_are_images():
-    figure = figure_of("plot_views", 0)
-    assert all(isinstance(image, AxesImage) for axes in figure.axes for image in axes.images)
