@@ -81,7 +81,7 @@ class View3D:
         shown = f'<div style="font-size:12px">{escape(caption)}</div>'
         if self.embed:
             shown += f'<iframe srcdoc="{escape(self.page)}" title="3D viewer" width="100%" height="{self.height_px}" '
-            shown += f'style="border:1px solid #ddd;display:block"></iframe>'
+            shown += 'style="border:1px solid #ddd;display:block"></iframe>'
         display({"text/plain": caption, "text/html": f"<div>{shown}</div>"}, raw=True)
 
 
