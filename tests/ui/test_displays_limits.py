@@ -31,7 +31,6 @@ EVIL = '<script>alert("x")</script>'
 
 @pytest.fixture
 def values(example, output, tmp_path) -> dict[str, object]:
-    """A sound value of every type with a rich view."""
     gaussians = make_gaussians(500)
     batch = Gaussians(*(value[None] for value in vars(gaussians).values()))
     depth = example.target.depth[None]
@@ -206,8 +205,7 @@ def test_pictures_that_cannot_be_drawn_leave_the_words(views):
     parsed = assert_harmless(html_view(given))
     assert "NaN OR INFINITE" in parsed.words
     assert parsed.seen.count("img") == 2
-    empty = views(0)
-    assert "Views: 0 of 8x12" in assert_harmless(html_view(empty)).words
+    assert "Views: 0 of 8x12" in assert_harmless(html_view(views(0))).words
 
 
 def test_nothing_asks_for_a_graphics_card(values, monkeypatch):
