@@ -121,6 +121,18 @@ class NotebookPage:
             self.page.wait_for_timeout(50)
         return now
 
+    def show(self, element: Locator) -> None:
+        """Scroll there; cells above it take their height only when they have been seen, so it may slip away again."""
+        places: list[dict | None] = [None, element.bounding_box()]
+
+        def look() -> bool:
+            element.scroll_into_view_if_needed()
+            self.page.wait_for_timeout(150)
+            places[:] = places[1], element.bounding_box()
+            return places[0] == places[1]
+
+        self.await_change(look, False, "scrolling")
+
     def screenshot(self, moment: str) -> None:
         self.page.screenshot(path=self._screenshots / f"{self.name}-{moment}.png")
 

@@ -21,7 +21,7 @@ def notebook(opened, laboratory):
 def viewer_canvas(notebook: NotebookPage) -> Locator:
     """The viewer's canvas, once Gaussians are drawn on it."""
     frame = notebook.page.locator(VIEWER)
-    frame.scroll_into_view_if_needed()
+    notebook.show(frame)
     canvas = notebook.page.frame_locator(VIEWER).locator("canvas").first
     canvas.wait_for()
     notebook.await_change(lambda: colors(canvas) >= FEWEST_COLORS, False, "waiting for the viewer")
@@ -57,11 +57,31 @@ def test_00_runs_and_leaves_what_it_promises(notebook, laboratory):
 
 def test_the_clip_plays(notebook):
     clip = notebook.page.locator(".jp-OutputArea video")
-    clip.scroll_into_view_if_needed()
+    notebook.show(clip)
     clip.evaluate("video => video.play()")
     notebook.await_change(lambda: clip.evaluate("video => video.currentTime > 0"), False, "waiting for the clip")
     assert clip.evaluate("video => video.videoWidth") == SMALL["width"]
     notebook.screenshot("clip")
+
+
+def test_each_part_of_the_viewer_can_be_shown_and_hidden(notebook):
+    canvas, frame = viewer_canvas(notebook), notebook.page.frame_locator(VIEWER)
+    frame.get_by_label("Show scene tree").first.click()
+
+    def below_the_list() -> bytes:
+        picture = on_screen(canvas)
+        return picture.crop((0, round(0.6 * picture.height), picture.width, picture.height)).tobytes()
+
+    parts = {"gaussians": False, "exact surface": True, "PM-Loss off": True, "PM-Loss on": True, "inputs": False}
+    for part, appears in parts.items():
+        eye = frame.locator(f"[data-scene-node='/{part}'] [class*=tabler-icon-eye]").first
+        assert ("eye-off" in eye.get_attribute("class")) == appears, part
+        before = below_the_list()
+        eye.click()
+        notebook.await_change(below_the_list, before, f"the eye of {part}")
+    notebook.screenshot("parts")
+    frame.locator("[data-scene-node='/gaussians'] [class*=tabler-icon-eye]").first.click()
+    frame.get_by_label("Hide scene tree").first.click()
 
 
 def test_the_viewer_draws_and_turns(notebook):
@@ -90,6 +110,6 @@ def test_an_untrusted_copy_shows_the_picture_instead_of_the_viewer(notebook, ope
     with opened(laboratory.write_notebook("00_untrusted", saved)) as copy:
         pictures = copy.page.locator(".jp-RenderedImage img")
         assert pictures.count() == notebook.page.locator(".jp-RenderedImage img").count()
-        pictures.last.scroll_into_view_if_needed()
+        copy.show(pictures.last)
         assert pictures.last.evaluate("image => image.decode().then(() => image.naturalWidth)") > 300
         assert copy.page.locator(VIEWER).count() == 0
