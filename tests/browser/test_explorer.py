@@ -6,7 +6,6 @@ import pytest
 from explorer_page import ExplorerPage
 
 SCENE = """
-from pmgs_lib import Gaussians
 from pmgs_lib.data import make_scene
 from pmgs_lib.evaluation.methods import GaussianMethod
 from pmgs_lib.models import load_checkpoint

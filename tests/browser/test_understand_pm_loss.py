@@ -11,7 +11,7 @@ def test_22_runs_shows_its_figures_and_stays_usable_after_a_reload(opened, labor
         figures = [output for cell in cells for output in cell["outputs"] if "image/png" in output.get("data", {})]
         assert len(figures) >= 6
         shown = notebook.page.locator(".jp-RenderedImage img")
-        shown.first.scroll_into_view_if_needed()
+        notebook.show(shown.first)
         notebook.screenshot("figures")
         for image in shown.all():
             assert image.evaluate("image => image.naturalWidth") > 300
