@@ -15,6 +15,11 @@ output = GaussianMethod(load_checkpoint("depthsplat-tiny"), name="tiny")(example
 """
 SMALL = SCENE.format(height=64, width=112)
 LARGE = SCENE.format(height=128, width=224)  # 57,344 Gaussians
+SCENES = """
+from pmgs_lib import Example
+three = explore({"one": example, "a batch": Example.collate([example])}, models=["depthsplat-tiny"])
+three
+"""
 SHOW = 'one = explore(example, gaussians={"tiny": output}, device="cuda")\none'
 AGAIN = 'two = explore(example, gaussians={"tiny": output})\ntwo'
 FEWEST_FRAMES = 8.0  # a second, coarse
@@ -42,6 +47,17 @@ def test_two_explorers_live_apart_and_say_when_their_kernel_is_gone(opened, labo
         notebook.run_all()
         again = ExplorerPage(notebook)
         again.expect_change(lambda: again.drag(60), "a drag after the restart")
+
+
+def test_a_choice_that_cannot_be_shown_is_taken_back_with_its_reason(opened, laboratory):
+    with opened(laboratory.write_cells("refused_choice", SMALL, SCENES)) as notebook:
+        notebook.run_all()
+        explorer = ExplorerPage(notebook)
+        explorer.choose("scene", "a batch")
+        notebook.await_change(lambda: explorer.text("error"), "", "an answer to the choice")
+        assert "expected one scene" in explorer.text("error")
+        notebook.await_change(lambda: explorer.part("scene").input_value(), "a batch", "the choice is taken back")
+        explorer.expect_change(lambda: explorer.drag(60), "a drag after the refusal")
 
 
 @pytest.mark.prove

@@ -89,7 +89,13 @@ function pump(model, p, shown) {
   const answered = () => { inFlight = Math.max(inFlight - 1, 0); go(); };
   const receive = (reply, buffers) => {
     if (reply.changed) { ask(null, false); return; }
-    if (reply.error) { trouble(reply.error); p.root.dataset.errors = Number(p.root.dataset.errors ?? 0) + 1; answered(); return; }
+    if (reply.error) {
+      trouble(reply.error);
+      p.root.dataset.errors = Number(p.root.dataset.errors ?? 0) + 1;
+      if (p.values) showValues(p, p.values, reply.n === number && !pending); // the kernel has given up what was asked for
+      answered();
+      return;
+    }
     if (p.error.textContent) trouble("");
     if (reply.n < newest) { answered(); return; }
     newest = reply.n;
@@ -146,7 +152,7 @@ function showValues(p, values, latest) {
   for (const [field, , , unit] of SLIDERS) {
     const { input, output } = p.sliders[field];
     put(input, values[field]);
-    output.textContent = `${Number(values[field]).toFixed(field.endsWith("deg") ? 1 : 2)}${unit}`;
+    output.textContent = `${Number(values[field]).toFixed(field.endsWith("deg") ? 1 : 2).replace(/^-(?=0\.0+$)/, "")}${unit}`;
   }
   if (p.scales) {
     const share = values.scale_to === null ? 1 : Math.log(values.scale_to / p.scales[0]) / Math.log(p.scales[1] / p.scales[0]);
