@@ -51,7 +51,7 @@ def test_a_drag_turns_the_scene_and_home_undoes_it(one):
     one.expect_change(lambda: one.drag(60), "a drag with shift")
     one.page.keyboard.up("Shift")
     one.notebook.screenshot("dragged")
-    home = one.expect_change(lambda: one.part("home").click(), "home")
+    home = one.expect_change(lambda: one.push("home"), "home")
     assert home.pixels == start.pixels
 
 
@@ -60,7 +60,7 @@ def test_the_wheel_comes_closer_and_the_notebook_stays_put(one):
     place = one.picture.bounding_box()
     one.expect_change(lambda: one.page.mouse.wheel(0, -300), "the wheel")
     assert one.picture.bounding_box() == place
-    one.part("home").click()
+    one.push("home")
 
 
 @pytest.mark.parametrize("key", ["ArrowLeft", "Shift+ArrowUp", "+"])
@@ -104,8 +104,8 @@ def test_the_path_plays_and_the_scene_can_be_another(one):
 
 def test_the_score_is_that_of_the_pixels_on_the_page_and_of_the_evaluation(notebook, two, laboratory):
     """The picture at a held-out view is read from the page, and scored here against the truth that the kernel has."""
-    two.after(lambda: two.part("snap").click(), "snap")
-    two.expect_change(lambda: two.part("next").click(), "next")
+    two.after(lambda: two.push("snap"), "snap")
+    two.expect_change(lambda: two.push("next"), "next")
     two.expect_change(lambda: two.choose("right", ""), "one subject")
     method, target = two.part("left").input_value(), int(two.fact("target"))
     assert two.fact("at-target") == "true"
