@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from notebook_page import NotebookPage, drag, pixels
 from playwright.sync_api import Locator
 
-STILL_MS = 250  # what has not moved for so long has come to rest
-
 
 @dataclass(frozen=True)
 class Seen:
@@ -68,15 +66,9 @@ class ExplorerPage:
         drag(self.page, self.picture, right, down, steps)
 
     def push(self, name: str) -> None:
-        """A button, by mouse, once nothing moves it any more: cells above may still find their height."""
+        """A button, by keyboard: the first mouse press into another cell may move the page under the pointer."""
         self.settled()
-        button = self.part(name)
-        button.scroll_into_view_if_needed()
-        before, place = None, button.bounding_box()
-        while before != place:
-            self.page.wait_for_timeout(STILL_MS)
-            before, place = place, button.bounding_box()
-        button.click()
+        self.part(name).press("Enter")
 
     def slide(self, name: str, key: str, times: int = 1) -> None:
         """A slider by keyboard: PageUp and PageDown go a tenth of the way."""
